@@ -1,0 +1,134 @@
+package engine
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/weftmesh/weft/balancer"
+	"github.com/weftmesh/weft/resilience"
+	"github.com/weftmesh/weft/resolver"
+)
+
+// Protocol is what a call is spoken in.
+type Protocol uint8
+
+// The protocols.
+const (
+	HTTP Protocol = iota
+	GRPC
+	TCP
+)
+
+func (p Protocol) String() string { return [...]string{"http", "grpc", "tcp"}[p] }
+
+// A Call is one logical call, of however many attempts. An adapter makes one
+// for each call, as part of its own state, sets the exported fields and
+// does not use it again.
+type Call struct {
+	Protocol Protocol
+	Request  resolver.Request
+
+	service  *Service
+	route    *route
+	cluster  *cluster
+	ctx      context.Context
+	cancel   context.CancelFunc // nil without a timeout of the route
+	start    time.Time          // zero without an observer
+	attempts uint32
+	first    Attempt
+	tried    [3]*balancer.Host // the last hosts that did not answer
+}
+
+// A Transport carries the attempts of one call. Its methods are called by one
+// goroutine at a time.
+type Transport interface {
+	// Send carries one attempt to its host and reports how it ended. If the call
+	// goes on after Send (a body, a stream), Send calls a.Hold, and the transport calls a.Finish
+	// once it has ended. If Send is called again, the answer of the attempt before is to be discarded:
+	// its Finish has no effect any more.
+	Send(ctx context.Context, a *Attempt) resilience.Outcome
+	// Replayable reports whether all that was sent can be sent again.
+	Replayable() bool
+	// Connected reports whether the host can be sent to without waiting for a
+	// connection. Hosts that are not are passed over while there are others.
+	Connected(*balancer.Host) bool
+}
+
+// Service is the name that was called.
+func (c *Call) Service() string { return c.service.name }
+
+// Route is the route the call took; nil before it was matched and when none did.
+func (c *Call) Route() *resolver.Route {
+	if c.route == nil {
+		return nil
+	}
+	return c.route.Route
+}
+
+// Cluster is the cluster that was chosen, or nil.
+func (c *Call) Cluster() *resolver.Cluster {
+	if c.cluster == nil {
+		return nil
+	}
+	return &c.cluster.Cluster
+}
+
+// Context is the call's context as the observer and the route's timeout made it.
+func (c *Call) Context() context.Context { return c.ctx }
+
+// Attempts is how many attempts were begun.
+func (c *Call) Attempts() int { return int(c.attempts) }
+
+// Start is when the call began; it is kept only for an observer.
+func (c *Call) Start() time.Time { return c.start }
+
+// An Attempt is one try of a Call at one host.
+type Attempt struct {
+	Number  int // from 1
+	Host    *balancer.Host
+	Cluster *resolver.Cluster
+	// Header is what the transport must add to the request, such as trace context. Names are in lower case.
+	Header []Field
+
+	call  *Call
+	ctx   context.Context
+	start time.Time
+	held  bool
+	ended atomic.Bool
+}
+
+// A Field is a header's name and value.
+type Field struct{ Name, Value string }
+
+// Call is the call the attempt belongs to.
+func (a *Attempt) Call() *Call { return a.call }
+
+// Context is the attempt's context as the observer made it.
+func (a *Attempt) Context() context.Context { return a.ctx }
+
+// Start is when the attempt began.
+func (a *Attempt) Start() time.Time { return a.start }
+
+// Hold leaves it to the transport to Finish the attempt.
+func (a *Attempt) Hold() { a.held = true }
+
+// Finish ends a held attempt, and with it the call. Only the first Finish
+// counts; it may be called from any goroutine.
+func (a *Attempt) Finish(o resilience.Outcome) {
+	if a.end(o) {
+		a.call.finish(o, nil)
+	}
+}
+
+// end ends the attempt alone and reports whether it was still running.
+func (a *Attempt) end(o resilience.Outcome) bool {
+	if a.ended.Swap(true) {
+		return false
+	}
+	a.Host.Finish(o.OK(), time.Since(a.start))
+	if obs := a.call.service.engine.config.Observer; obs != nil {
+		obs.AttemptFinished(a.call, a, o)
+	}
+	return true
+}

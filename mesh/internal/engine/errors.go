@@ -1,0 +1,95 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/weftmesh/weft/resilience"
+)
+
+var errClosed = errors.New("mesh is closed")
+
+// Kind says why the mesh could not get an answer.
+type Kind uint8
+
+// The kinds. What each becomes in a protocol is the adapters' business.
+const (
+	// NoService: the service is unknown, or nothing is known of it yet.
+	NoService Kind = iota + 1
+	// NoRoute: no route matches, or the one that does cannot be followed.
+	NoRoute
+	// NoHost: the cluster has no host that may serve.
+	NoHost
+	// Unreachable: no connection to the host, or it refused the call; the call was not processed.
+	Unreachable
+	// Reset: the connection broke before the answer; the call may have been processed.
+	Reset
+	// Deadline: the caller's or the route's time was up.
+	Deadline
+	// Canceled: the caller gave up.
+	Canceled
+)
+
+var kindNames = [...]string{"", "no service", "no route", "no host", "unreachable", "reset", "deadline exceeded", "canceled"}
+
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return "unknown"
+}
+
+// An Error says that the mesh could not get an answer to a call, and why.
+type Error struct {
+	Kind     Kind
+	Service  string // as called
+	Cluster  string // empty before one was chosen
+	Host     string // address of the last host tried; empty if none was
+	Attempts int    // how many hosts were tried
+	Err      error  // the cause
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("mesh: ")
+	b.WriteString(e.Service)
+	b.WriteString(": ")
+	b.WriteString(e.Kind.String())
+	if e.Cluster != "" {
+		b.WriteString(": cluster " + e.Cluster)
+	}
+	if e.Host != "" {
+		b.WriteString(": host " + e.Host)
+	}
+	if e.Attempts > 1 {
+		b.WriteString(" (attempt " + strconv.Itoa(e.Attempts) + ")")
+	}
+	if e.Err != nil {
+		b.WriteString(": " + e.Err.Error())
+	}
+	return b.String()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// failure is the error of a call whose last attempt was not answered. a is nil if there was no host.
+func (c *Call) failure(a *Attempt, o resilience.Outcome) *Error {
+	e := &Error{Kind: NoHost, Service: c.service.name, Cluster: c.cluster.Name, Attempts: int(c.attempts), Err: o.Err}
+	if a == nil {
+		return e
+	}
+	e.Host = a.Host.Addr()
+	switch {
+	case o.Cause == resilience.Timeout, errors.Is(c.ctx.Err(), context.DeadlineExceeded):
+		e.Kind = Deadline
+	case o.Cause == resilience.Canceled, c.ctx.Err() != nil:
+		e.Kind = Canceled
+	case o.Unprocessed():
+		e.Kind = Unreachable
+	default:
+		e.Kind = Reset
+	}
+	return e
+}

@@ -1,0 +1,113 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weftmesh/weft/resilience"
+	"github.com/weftmesh/weft/resolver"
+)
+
+// An Inbound is the live side of a resolver.Inbound: an address this process serves.
+type Inbound struct {
+	engine *Engine
+	port   int
+	value  atomic.Pointer[resolver.Inbound]
+	once   sync.Once
+	stop   func()
+}
+
+// Listen registers addr ("ip:port") with the resolver and keeps what it demands current.
+func (e *Engine) Listen(addr *net.TCPAddr) (*Inbound, error) {
+	in := &Inbound{engine: e, port: addr.Port}
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return nil, errClosed
+	}
+	next := maps.Clone(*e.inbounds.Load())
+	next[in.port] = in
+	e.inbounds.Store(&next)
+	e.mu.Unlock()
+	in.stop = e.config.Resolver.Serve(addr.String(), in.apply)
+	return in, nil
+}
+
+func (in *Inbound) apply(v *resolver.Inbound, err error) {
+	if err != nil {
+		var unknown *resolver.UnknownError
+		if !errors.As(err, &unknown) { // a control plane that has nothing to say of this address is no fault
+			in.engine.config.Logger.Warn("inbound configuration not updated", "port", in.port, "err", err)
+		}
+		return
+	}
+	in.value.Store(v)
+}
+
+// Value is the configuration in use; nil before the first.
+func (in *Inbound) Value() *resolver.Inbound { return in.value.Load() }
+
+// Close ends the registration. Calls that come all the same are still served.
+func (in *Inbound) Close() {
+	in.once.Do(func() {
+		e := in.engine
+		e.mu.Lock()
+		if (*e.inbounds.Load())[in.port] == in {
+			next := maps.Clone(*e.inbounds.Load())
+			delete(next, in.port)
+			e.inbounds.Store(&next)
+		}
+		e.mu.Unlock()
+		in.stop()
+	})
+}
+
+// An InboundCall is one call that this process serves. An adapter makes one for
+// each and sets the exported fields.
+type InboundCall struct {
+	Protocol Protocol
+	Request  resolver.Request
+	Local    net.Addr // where it came in; nil if not known
+	Remote   net.Addr
+
+	ctx   context.Context
+	start time.Time
+}
+
+// Context is the call's context as the observer made it.
+func (c *InboundCall) Context() context.Context { return c.ctx }
+
+// Start is when the call came; it is kept only for an observer.
+func (c *InboundCall) Start() time.Time { return c.start }
+
+// Serve takes an inbound call to its handler and reports how it ended.
+func (e *Engine) Serve(ctx context.Context, c *InboundCall, handle func(context.Context) resilience.Outcome) resilience.Outcome {
+	obs := e.config.Observer
+	if obs == nil {
+		c.ctx = ctx
+		return handle(ctx)
+	}
+	c.start = time.Now()
+	c.ctx = obs.ServeStarted(ctx, c)
+	out := resilience.Outcome{Err: errPanicked, Cause: resilience.Reset}
+	defer func() { obs.ServeFinished(c, out) }()
+	out = handle(c.ctx)
+	return out
+}
+
+var errPanicked = errors.New("handler panicked")
+
+// Inbound is what this process's registration of the call's local port demands; nil if it has none.
+func (e *Engine) Inbound(c *InboundCall) *resolver.Inbound {
+	if a, ok := c.Local.(*net.TCPAddr); ok {
+		if in := (*e.inbounds.Load())[a.Port]; in != nil {
+			return in.Value()
+		}
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package resilience
+
+import "time"
+
+// A Retry says when a call may be tried again. The zero Retry never repeats.
+type Retry struct {
+	// Attempts is how many retries may follow the first try (Envoy num_retries).
+	Attempts uint32
+	// On are the conditions, any of which allows a retry (Envoy retry_on).
+	On Conditions
+	// Base and Max bound the pause before the second and later retries
+	// (Envoy retry_back_off); 0 means 25 ms, and ten times Base.
+	Base, Max time.Duration
+}
+
+// Conditions is a set of reasons to retry (Envoy x-envoy-retry-on, x-envoy-retry-grpc-on).
+type Conditions uint32
+
+// The conditions. The names are Envoy's.
+const (
+	OnConnectFailure Conditions = 1 << iota
+	OnRefusedStream
+	OnUnavailable // gRPC status UNAVAILABLE
+	OnCancelled   // gRPC status CANCELLED answered by the server
+)
+
+// Next reports whether the attempt-th try (from 1) that ended in o may be
+// followed by another, and after what pause. A try that reached no server goes
+// to the next host at once; the pauses of the others grow by two up to Max
+// (gRFC A6). Jitter is the caller's.
+func (r Retry) Next(attempt uint32, o Outcome) (pause time.Duration, again bool) {
+	if attempt > r.Attempts || !r.allows(o) {
+		return 0, false
+	}
+	if o.Unprocessed() {
+		return 0, true
+	}
+	base, limit := r.Base, r.Max
+	if base <= 0 {
+		base = 25 * time.Millisecond
+	}
+	if limit <= 0 {
+		limit = 10 * base
+	}
+	pause = base
+	for range attempt - 1 {
+		if pause >= limit {
+			break
+		}
+		pause *= 2
+	}
+	return min(pause, limit), true
+}
+
+func (r Retry) allows(o Outcome) bool {
+	switch o.Cause {
+	case HostLeft, Unsent, ConnectFailure:
+		return r.On&OnConnectFailure != 0
+	case Refused:
+		return r.On&(OnRefusedStream|OnConnectFailure) != 0
+	case Canceled, Timeout:
+		return false
+	}
+	if o.GRPC {
+		switch o.Code {
+		case 1:
+			return r.On&OnCancelled != 0
+		case 14:
+			return r.On&OnUnavailable != 0
+		}
+	}
+	return false
+}
