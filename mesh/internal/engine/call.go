@@ -37,6 +37,7 @@ type Call struct {
 	start    time.Time          // zero without an observer
 	attempts uint32
 	first    Attempt
+	last     *Attempt // nil before the first
 	tried    [3]*balancer.Host // the last hosts that did not answer
 }
 
@@ -76,6 +77,14 @@ func (c *Call) Cluster() *resolver.Cluster {
 
 // Context is the call's context as the observer and the route's timeout made it.
 func (c *Call) Context() context.Context { return c.ctx }
+
+// Host is the host that was tried last, or nil.
+func (c *Call) Host() *balancer.Host {
+	if c.last == nil {
+		return nil
+	}
+	return c.last.Host
+}
 
 // Attempts is how many attempts were begun.
 func (c *Call) Attempts() int { return int(c.attempts) }

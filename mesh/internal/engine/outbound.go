@@ -117,6 +117,7 @@ func (c *Call) attempt(t Transport) (*Attempt, resilience.Outcome) {
 	}
 	a.Number, a.Host, a.Cluster, a.call, a.ctx = int(c.attempts), host, &c.cluster.Cluster, c, c.ctx
 	a.start = time.Now()
+	c.last = a
 	host.Begin()
 	if obs := c.service.engine.config.Observer; obs != nil {
 		a.ctx = obs.AttemptStarted(c.ctx, c, a)

@@ -1,0 +1,174 @@
+package telemetry
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/weftmesh/weft/mesh/internal/engine"
+	"github.com/weftmesh/weft/resilience"
+)
+
+// maxSeries bounds how many label sets are remembered; what comes after is
+// counted under one set of "other" (the limit of OpenTelemetry's SDK is the same).
+const maxSeries = 2000
+
+// labels makes Istio's standard labels and remembers them, since making a set
+// costs more than the call.
+type labels struct {
+	self   Workload
+	known  sync.Map // series -> metric.MeasurementOption
+	series atomic.Int32
+}
+
+// A series is what tells one label set from another.
+type series struct {
+	inbound  bool
+	service  string   // destination host
+	workload Workload // the other side, as far as it is known
+	protocol engine.Protocol
+	code     int
+	status   uint32 // gRPC
+	grpc     bool
+	flags    string
+}
+
+func (l *labels) outbound(c *engine.Call, out resilience.Outcome, err error) metric.MeasurementOption {
+	s := series{service: unknown, protocol: c.Protocol, code: out.Status, status: out.Code, grpc: out.GRPC, flags: "-"}
+	if cl := c.Cluster(); cl != nil { // a name that nobody serves must not become a label
+		s.service = destination(cl.Name, c.Service())
+	}
+	if h := c.Host(); h != nil {
+		s.workload = workloadOf(h.Endpoint().Labels)
+	}
+	var e *engine.Error
+	if errors.As(err, &e) {
+		s.code, s.flags = refusal(e)
+	}
+	return l.option(s)
+}
+
+func (l *labels) inbound(c *engine.InboundCall, out resilience.Outcome) metric.MeasurementOption {
+	s := series{inbound: true, service: l.self.Name, protocol: c.Protocol, code: out.Status, status: out.Code, grpc: out.GRPC, flags: "-"}
+	if out.Cause == resilience.Canceled {
+		s.flags = "DC"
+	}
+	return l.option(s)
+}
+
+// refusal is what Envoy would have answered and flagged (Envoy response flags).
+func refusal(e *engine.Error) (code int, flags string) {
+	switch e.Kind {
+	case engine.NoService, engine.NoRoute:
+		return 404, "NR"
+	case engine.NoHost:
+		code, flags = 503, "UH"
+	case engine.Unreachable:
+		code, flags = 503, "UF"
+	case engine.Reset:
+		code, flags = 503, "UC"
+	case engine.Deadline:
+		return 504, "UT"
+	case engine.Canceled:
+		return 0, "DC"
+	}
+	if e.Attempts > 1 {
+		flags += ",URX"
+	}
+	return code, flags
+}
+
+func (l *labels) option(s series) metric.MeasurementOption {
+	if o, ok := l.known.Load(s); ok {
+		return o.(metric.MeasurementOption)
+	}
+	if l.series.Add(1) > maxSeries {
+		l.series.Add(-1)
+		return overflow
+	}
+	o, _ := l.known.LoadOrStore(s, metric.WithAttributeSet(l.set(s)))
+	return o.(metric.MeasurementOption)
+}
+
+var overflow = metric.WithAttributeSet(attribute.NewSet(attribute.Bool("otel.metric.overflow", true)))
+
+const unknown = "unknown"
+
+func (l *labels) set(s series) attribute.Set {
+	source, dest, reporter := l.self, Workload{}, "source"
+	if s.inbound {
+		source, dest, reporter = Workload{}, l.self, "destination"
+	} else {
+		dest = s.workload
+	}
+	name, namespace := s.service, dest.Namespace
+	if short, rest, ok := strings.Cut(s.service, "."); ok && strings.HasSuffix(rest, ".svc.cluster.local") {
+		name, namespace = short, strings.TrimSuffix(rest, ".svc.cluster.local")
+	}
+	kv := []attribute.KeyValue{
+		attribute.String("reporter", reporter),
+		attribute.String("destination_service", orUnknown(s.service)),
+		attribute.String("destination_service_name", orUnknown(name)),
+		attribute.String("destination_service_namespace", orUnknown(namespace)),
+		attribute.String("request_protocol", s.protocol.String()),
+		attribute.String("response_code", strconv.Itoa(s.responseCode())),
+		attribute.String("response_flags", s.flags),
+		attribute.String("connection_security_policy", unknown),
+	}
+	if s.grpc {
+		kv = append(kv, attribute.String("grpc_response_status", strconv.Itoa(int(s.status))))
+	}
+	kv = append(kv, workload("source", source)...)
+	kv = append(kv, workload("destination", dest)...)
+	return attribute.NewSet(kv...)
+}
+
+// workloadOf reads what an endpoint's labels say of its workload.
+func workloadOf(l map[string]string) Workload {
+	w := Workload{Name: l["workload"], Namespace: l["namespace"], App: l["app"], Version: l["version"]}
+	if w.Name == "" {
+		w.Name = w.App
+	}
+	return w
+}
+
+// responseCode is 200 for every gRPC answer: its status has a label of its own.
+func (s series) responseCode() int {
+	if s.grpc && s.code == 0 {
+		return 200
+	}
+	return s.code
+}
+
+func workload(side string, w Workload) []attribute.KeyValue {
+	return []attribute.KeyValue{
+		attribute.String(side+"_workload", orUnknown(w.Name)),
+		attribute.String(side+"_workload_namespace", orUnknown(w.Namespace)),
+		attribute.String(side+"_app", orUnknown(w.App)),
+		attribute.String(side+"_version", orUnknown(w.Version)),
+		attribute.String(side+"_cluster", orUnknown(w.Cluster)),
+		attribute.String(side+"_canonical_service", orUnknown(w.App)),
+		attribute.String(side+"_canonical_revision", orUnknown(w.Version)),
+		attribute.String(side+"_principal", unknown),
+	}
+}
+
+// destination is the host in a cluster's name ("outbound|80|v1|host"), or the name that was called.
+func destination(cluster, called string) string {
+	if i := strings.LastIndexByte(cluster, '|'); i >= 0 {
+		return cluster[i+1:]
+	}
+	return called
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return unknown
+	}
+	return s
+}
