@@ -1,0 +1,353 @@
+package catalog
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+
+	"github.com/weftmesh/weft/balancer"
+)
+
+// addServices makes the services of the ServiceEntries, joins the workloads to
+// them, and lets the workloads nobody claims give birth to theirs.
+func (c *Catalog) addServices(workloads []Workload) {
+	c.byHost, c.byAddress = map[string][]*Service{}, map[string][]*Service{}
+	b := builder{Catalog: c, registered: map[string][]*claimable{}, entries: map[string][]*networking.WorkloadEntry{}}
+	for _, w := range workloads {
+		w.Namespace = cmp.Or(w.Namespace, DefaultNamespace)
+		b.registered[w.Namespace] = append(b.registered[w.Namespace], &claimable{Workload: w})
+	}
+	for _, ws := range b.registered {
+		slices.SortStableFunc(ws, func(a, b *claimable) int { return compareWorkloads(a.Workload, b.Workload) })
+	}
+	for _, o := range c.objects {
+		if e, ok := o.Spec.(*networking.WorkloadEntry); ok {
+			b.entries[o.Namespace] = append(b.entries[o.Namespace], e)
+		}
+	}
+	for _, o := range c.objects {
+		if se, ok := o.Spec.(*networking.ServiceEntry); ok {
+			b.declare(o, se)
+		}
+	}
+	b.birth()
+	slices.SortFunc(c.services, func(a, b *Service) int {
+		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Namespace, b.Namespace))
+	})
+}
+
+type builder struct {
+	*Catalog
+	registered map[string][]*claimable
+	entries    map[string][]*networking.WorkloadEntry
+}
+
+type claimable struct {
+	Workload
+	claimed bool
+}
+
+// declare adds the services of a ServiceEntry, one a host.
+func (b *builder) declare(o *Object, se *networking.ServiceEntry) {
+	for i, written := range se.GetHosts() {
+		written = strings.ToLower(strings.TrimSuffix(written, "."))
+		host := written
+		var aliases []string
+		if !strings.Contains(written, ".") {
+			host = written + "." + o.Namespace + serviceSuffix
+			aliases = []string{written}
+		}
+		s := b.sibling(host, o)
+		if s == nil {
+			s = &Service{
+				Host: host, Namespace: o.Namespace, Aliases: aliases,
+				Resolution: resolutions[se.GetResolution()],
+				External:   se.GetLocation() == networking.ServiceEntry_MESH_EXTERNAL,
+				ExportTo:   se.GetExportTo(),
+				endpoints:  map[uint32][]Endpoint{},
+			}
+			b.add(s)
+		} else if want := resolutions[se.GetResolution()]; want != s.Resolution {
+			b.findings = append(b.findings, finding(o, Error, "spec.resolution",
+				"%s differs from %s at %s, which declares the same host %q and is older",
+				want, s.Resolution, s.Objects[0].At("spec.resolution"), written))
+			continue
+		}
+		if len(s.Objects) == 0 || s.Objects[len(s.Objects)-1] != o {
+			s.Objects = append(s.Objects, o)
+		}
+		for _, a := range se.GetAddresses() {
+			b.address(s, a)
+		}
+		ports := b.ports(s, o, se)
+		b.fill(s, o, se, ports, fmt.Sprintf("spec.hosts[%d]", i))
+	}
+}
+
+// sibling returns the service an older ServiceEntry of the namespace declared for the host.
+func (b *builder) sibling(host string, o *Object) *Service {
+	for _, s := range b.byHost[host] {
+		if s.Namespace == o.Namespace && s.Host == host {
+			return s
+		}
+	}
+	return nil
+}
+
+func (b *builder) add(s *Service) {
+	b.services = append(b.services, s)
+	b.byHost[s.Host] = append(b.byHost[s.Host], s)
+	for _, a := range s.Aliases {
+		b.byHost[a] = append(b.byHost[a], s)
+	}
+}
+
+func (b *builder) address(s *Service, address string) {
+	if slices.Contains(s.Addresses, address) {
+		return
+	}
+	s.Addresses = append(s.Addresses, address)
+	if ip, err := netip.ParseAddr(address); err == nil {
+		b.byAddress[ip.String()] = append(b.byAddress[ip.String()], s)
+	}
+}
+
+// ports adds the ports of a ServiceEntry to its service, and returns those it may fill.
+func (b *builder) ports(s *Service, o *Object, se *networking.ServiceEntry) []Port {
+	var mine []Port
+	for i, sp := range se.GetPorts() {
+		p := Port{
+			Number: sp.GetNumber(), Name: sp.GetName(),
+			Protocol: normalProtocol(sp.GetProtocol()), TargetPort: sp.GetTargetPort(),
+		}
+		if have, ok := s.Port(p.Number); !ok {
+			s.Ports = append(s.Ports, p)
+		} else if have.Protocol != p.Protocol {
+			b.findings = append(b.findings, finding(o, Error, fmt.Sprintf("spec.ports[%d].protocol", i),
+				"%s differs from %s at %s, which declares the same port of the same host and is older",
+				p.Protocol, have.Protocol, s.Objects[0].Position))
+			continue
+		}
+		mine = append(mine, p)
+	}
+	return mine
+}
+
+// fill adds the endpoints of a ServiceEntry.
+func (b *builder) fill(s *Service, o *Object, se *networking.ServiceEntry, ports []Port, field string) {
+	selector := se.GetWorkloadSelector()
+	for _, p := range ports {
+		for _, e := range se.GetEndpoints() {
+			s.join(p, entryEndpoint(e, p))
+		}
+	}
+	switch {
+	case selector != nil:
+		s.selects = true
+		labels := selector.GetLabels()
+		for _, p := range ports {
+			for _, e := range b.entries[o.Namespace] {
+				if selects(labels, e.GetLabels()) {
+					s.join(p, entryEndpoint(e, p))
+				}
+			}
+		}
+		b.claim(s, o.Namespace, ports, func(w *claimable) bool { return selects(labels, w.Labels) })
+	case len(se.GetEndpoints()) > 0:
+	case s.Resolution == DNS || s.Resolution == DNSRoundRobin:
+		for _, p := range ports {
+			s.join(p, Endpoint{Address: dnsName(s), Port: cmp.Or(p.TargetPort, p.Number)})
+		}
+	case s.Resolution == Static:
+		s.selects = true
+		name, ns, _ := splitHost(s.Host)
+		b.claim(s, o.Namespace, ports, func(w *claimable) bool { return w.Name == name && w.Namespace == ns })
+	}
+}
+
+func (b *builder) claim(s *Service, namespace string, ports []Port, matches func(*claimable) bool) {
+	for _, w := range b.registered[namespace] {
+		if !matches(w) {
+			continue
+		}
+		w.claimed = true
+		for _, p := range ports {
+			if number, ok := w.portFor(p); ok {
+				s.join(p, w.endpoint(number))
+			}
+		}
+	}
+}
+
+// birth makes services of the workloads that no ServiceEntry claimed.
+func (b *builder) birth() {
+	type identity struct{ namespace, name string }
+	orphans := map[identity][]*claimable{}
+	for ns, ws := range b.registered {
+		for _, w := range ws {
+			if !w.claimed && w.Name != "" && len(w.Ports) > 0 {
+				id := identity{ns, strings.ToLower(w.Name)}
+				orphans[id] = append(orphans[id], w)
+			}
+		}
+	}
+	ids := slices.SortedFunc(maps.Keys(orphans), func(a, b identity) int {
+		return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.name, b.name))
+	})
+	for _, id := range ids {
+		host := id.name + "." + id.namespace + serviceSuffix
+		if len(b.byHost[host]) > 0 {
+			b.findings = append(b.findings, Finding{
+				Severity: Warning,
+				Position: b.byHost[host][0].Objects[0].Position,
+				Kind:     KindServiceEntry, Namespace: id.namespace, Name: b.byHost[host][0].Objects[0].Name,
+				Message: fmt.Sprintf("%d registered processes of %s are not used: the service has endpoints of its own or a workloadSelector that does not match them", len(orphans[id]), host),
+			})
+			continue
+		}
+		s := &Service{Host: host, Namespace: id.namespace, Resolution: Static, endpoints: map[uint32][]Endpoint{}}
+		s.Ports = bornPorts(orphans[id])
+		for _, p := range s.Ports {
+			for _, w := range orphans[id] {
+				if number, ok := w.portFor(p); ok {
+					s.join(p, w.endpoint(number))
+				}
+			}
+		}
+		b.add(s)
+	}
+}
+
+// bornPorts are port 80, which stands for the port each process opened first,
+// and the ports that all processes have in common.
+func bornPorts(ws []*claimable) []Port {
+	first := ws[0].Ports[0]
+	ports := []Port{{Number: 80, Name: first.Name, Protocol: first.Protocol}}
+	for _, p := range ws[0].Ports {
+		if p.Number == 80 {
+			ports[0] = Port{Number: 80, Name: p.Name, Protocol: p.Protocol}
+			continue
+		}
+		common := !slices.ContainsFunc(ws, func(w *claimable) bool {
+			return !slices.ContainsFunc(w.Ports, func(q WorkloadPort) bool { return q.Number == p.Number })
+		})
+		if common {
+			ports = append(ports, Port{Number: p.Number, Name: p.Name, Protocol: p.Protocol})
+		}
+	}
+	return ports
+}
+
+// portFor returns the port at which a process serves a port of its service: the
+// one of that name, the one of the target's number, the only one, the only one
+// of the protocol. Port 80 of a born service is the first one.
+func (w *claimable) portFor(p Port) (uint32, bool) {
+	target := cmp.Or(p.TargetPort, p.Number)
+	for _, q := range w.Ports {
+		if q.Number == target || q.Name != "" && q.Name == p.Name {
+			return q.Number, true
+		}
+	}
+	if len(w.Ports) == 1 {
+		return w.Ports[0].Number, true
+	}
+	var same []uint32
+	for _, q := range w.Ports {
+		if q.Protocol == p.Protocol {
+			same = append(same, q.Number)
+		}
+	}
+	if len(same) == 1 || len(same) > 0 && !w.claimed {
+		return same[0], true
+	}
+	return 0, false
+}
+
+func (w *claimable) endpoint(port uint32) Endpoint {
+	return Endpoint{
+		Address: w.Address, Port: port, Labels: w.Labels, Weight: w.Weight,
+		Locality: w.Locality, Health: w.Health, ServiceAccount: w.ServiceAccount,
+	}
+}
+
+// join adds an endpoint to a port; one that is there already, at the same
+// address and port, is kept.
+func (s *Service) join(p Port, e Endpoint) {
+	have := s.endpoints[p.Number]
+	if len(have) > 16 {
+		s.endpoints[p.Number] = append(have, e)
+		return
+	}
+	for _, h := range have {
+		if h.Address == e.Address && h.Port == e.Port {
+			return
+		}
+	}
+	s.endpoints[p.Number] = append(have, e)
+}
+
+func entryEndpoint(e *networking.WorkloadEntry, p Port) Endpoint {
+	out := Endpoint{
+		Address: e.GetAddress(), Labels: e.GetLabels(), Weight: e.GetWeight(),
+		Locality: parseLocality(e.GetLocality()), ServiceAccount: e.GetServiceAccount(),
+	}
+	if strings.HasPrefix(out.Address, "unix://") {
+		return out
+	}
+	out.Port = cmp.Or(e.GetPorts()[p.Name], p.TargetPort, p.Number)
+	return out
+}
+
+func parseLocality(s string) balancer.Locality {
+	region, rest, _ := strings.Cut(s, "/")
+	zone, sub, _ := strings.Cut(rest, "/")
+	return balancer.Locality{Region: region, Zone: zone, SubZone: sub}
+}
+
+// dnsName is what to ask DNS for a service without endpoints: the host as it was written.
+func dnsName(s *Service) string {
+	if len(s.Aliases) > 0 {
+		return s.Aliases[0]
+	}
+	return s.Host
+}
+
+var resolutions = map[networking.ServiceEntry_Resolution]Resolution{
+	networking.ServiceEntry_STATIC:          Static,
+	networking.ServiceEntry_DNS:             DNS,
+	networking.ServiceEntry_DNS_ROUND_ROBIN: DNSRoundRobin,
+}
+
+// normalProtocol is the protocol a ServiceEntry's port names; "HTTP_PROXY" and
+// the like are unknown to Istio too.
+func normalProtocol(s string) Protocol {
+	p := Protocol(strings.ToUpper(s))
+	if p == "GRPC-WEB" || p == "GRPC_WEB" {
+		return GRPCWeb
+	}
+	return p
+}
+
+func compareWorkloads(a, b Workload) int {
+	return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Address, b.Address), cmp.Compare(firstPort(a), firstPort(b)))
+}
+
+func firstPort(w Workload) uint32 {
+	if len(w.Ports) == 0 {
+		return 0
+	}
+	return w.Ports[0].Number
+}
+
+// finding is a finding about a field of an object.
+func finding(o *Object, severity Severity, field, format string, args ...any) Finding {
+	return Finding{
+		Position: o.At(field), Kind: o.Kind, Namespace: o.Namespace, Name: o.Name,
+		Field: field, Message: fmt.Sprintf(format, args...), Severity: severity,
+	}
+}
