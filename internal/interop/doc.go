@@ -10,5 +10,4 @@
 //
 //	WEFT_ENVOY     path of an envoy binary
 //	WEFT_GRPC_JS   folder whose node_modules has @grpc/grpc-js and @grpc/grpc-js-xds
-//	WEFT_ISTIOD    folder of recorded istiod answers
 package interop
