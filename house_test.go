@@ -213,7 +213,7 @@ func TestApplicationsInherit(t *testing.T) {
 	if err != nil {
 		t.Fatalf("go list -deps ./mesh: %v", err)
 	}
-	for _, dep := range strings.Fields(string(out)) {
+	for _, dep := range strings.FieldsSeq(string(out)) {
 		for bad, why := range notInherited {
 			if within(dep, bad) {
 				t.Errorf("whoever imports mesh inherits %s: %s", dep, why)
