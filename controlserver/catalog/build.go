@@ -73,7 +73,7 @@ func (b *builder) declare(o *Object, se *networking.ServiceEntry) {
 			}
 			b.add(s)
 		} else if want := resolutions[se.GetResolution()]; want != s.Resolution {
-			b.findings = append(b.findings, finding(o, Error, "spec.resolution",
+			b.findings = append(b.findings, misfit(o, s.Objects, "spec.resolution",
 				"%s differs from %s at %s, which declares the same host %q and is older",
 				want, s.Resolution, s.Objects[0].At("spec.resolution"), written))
 			continue
@@ -128,7 +128,7 @@ func (b *builder) ports(s *Service, o *Object, se *networking.ServiceEntry) []Po
 		if have, ok := s.Port(p.Number); !ok {
 			s.Ports = append(s.Ports, p)
 		} else if have.Protocol != p.Protocol {
-			b.findings = append(b.findings, finding(o, Error, fmt.Sprintf("spec.ports[%d].protocol", i),
+			b.findings = append(b.findings, misfit(o, s.Objects, fmt.Sprintf("spec.ports[%d].protocol", i),
 				"%s differs from %s at %s, which declares the same port of the same host and is older",
 				p.Protocol, have.Protocol, s.Objects[0].Position))
 			continue
@@ -350,4 +350,11 @@ func finding(o *Object, severity Severity, field, format string, args ...any) Fi
 		Position: o.At(field), Kind: o.Kind, Namespace: o.Namespace, Name: o.Name,
 		Field: field, Message: fmt.Sprintf(format, args...), Severity: severity,
 	}
+}
+
+// misfit is an error about an object that does not fit others.
+func misfit(o *Object, others []*Object, field, format string, args ...any) Finding {
+	f := finding(o, Error, field, format, args...)
+	f.cross, f.blames = true, others
+	return f
 }

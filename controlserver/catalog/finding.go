@@ -16,10 +16,10 @@ type Finding struct {
 	Message  string
 	Severity Severity
 
-	// blames is the object whose change may have caused the finding.
-	blames Key
-	// dangling says that the object itself is sound and something it refers to is missing.
-	dangling bool
+	// cross says that the object itself is sound and does not fit the others.
+	cross bool
+	// blames are the others whose change may have caused it.
+	blames []*Object
 }
 
 // Key returns the name of the object the finding is about.
