@@ -1,0 +1,249 @@
+package ads
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+// An Observer is told what clients do. The calls for one stream come one after
+// the other, StreamOpened first and StreamClosed last; those for different
+// streams come at once. They delay that stream's requests, so they should be
+// quick. Names are not to be modified.
+type Observer interface {
+	StreamOpened(stream uint64, n *Node)
+	Subscribed(stream uint64, typeURL string, names []string)
+	Unsubscribed(stream uint64, typeURL string, names []string)
+	// Health is what the client says of itself; reason is empty when healthy.
+	Health(stream uint64, healthy bool, reason string)
+	// StreamClosed says that the stream is over; clean, that the client ended it
+	// in good order rather than breaking off.
+	StreamClosed(stream uint64, clean bool)
+}
+
+// Config of a Server. The zero value serves, unobserved, with default limits.
+type Config struct {
+	Observer Observer
+	Limits   Limits
+	Logger   *slog.Logger // default slog.Default()
+}
+
+// A Server is the aggregated discovery service. Make its grpc.Server with
+// [ServerOptions].
+type Server struct {
+	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
+
+	observer  Observer
+	limits    Limits
+	log       *slog.Logger
+	published atomic.Pointer[publication]
+	tasks     sync.WaitGroup // receiving and sending goroutines
+
+	waiters atomic.Int32 // in Settled
+
+	mu       sync.Mutex
+	streams  map[uint64]*stream
+	last     uint64
+	draining bool
+	closed   bool
+	news     chan struct{} // closed and replaced when a stream settles or leaves, while somebody waits
+}
+
+// A publication is a configuration as the server serves it.
+type publication struct {
+	view  func(*Node) Snapshot
+	shelf *shelf
+}
+
+// New makes a server. It answers nobody before the first [Server.Publish].
+func New(cfg Config) *Server {
+	return &Server{
+		observer: cfg.Observer,
+		limits:   cfg.Limits.withDefaults(),
+		log:      cmp.Or(cfg.Logger, slog.Default()),
+		streams:  make(map[uint64]*stream),
+		news:     make(chan struct{}),
+	}
+}
+
+// Register adds the service to a grpc.Server.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(r, s)
+}
+
+// Publish makes every stream bring its client up to date with a new
+// configuration, and returns at once. view returns what a node may see, from
+// many goroutines, once for each stream and publication; nil leaves the node
+// with what it has. Nodes that see the same should get the same Snapshot.
+func (s *Server) Publish(view func(*Node) Snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.published.Store(&publication{view, newShelf()})
+	for _, st := range s.streams {
+		st.kick()
+	}
+}
+
+// StreamAggregatedResources serves a state-of-the-world stream.
+func (s *Server) StreamAggregatedResources(g discoveryv3.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
+	return s.serve(g, StateOfTheWorld)
+}
+
+// DeltaAggregatedResources serves a delta stream.
+func (s *Server) DeltaAggregatedResources(g discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	return s.serve(g, Delta)
+}
+
+func (s *Server) serve(g grpc.ServerStream, p Protocol) error {
+	st, err := s.admit(g, p)
+	if err != nil {
+		return err
+	}
+	return st.serve()
+}
+
+func (s *Server) admit(g grpc.ServerStream, p Protocol) (*stream, error) {
+	st := &stream{
+		server: s, grpc: g, protocol: p, peer: peerOf(g.Context()), since: time.Now(),
+		opened: make(chan struct{}), over: make(chan struct{}),
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed || s.draining:
+		return nil, errLeaving
+	case len(s.streams) >= s.limits.Streams:
+		return nil, status.Errorf(codes.ResourceExhausted, "%d streams are open, the limit", s.limits.Streams)
+	}
+	s.last++
+	st.id = s.last
+	s.streams[st.id] = st
+	s.tasks.Add(1) // until forget: the receiving goroutine may not have begun
+	return st, nil
+}
+
+var errLeaving = status.Error(codes.Unavailable, "the control server is shutting down; connect again")
+
+// forget is the last a stream does.
+func (s *Server) forget(st *stream) {
+	s.mu.Lock()
+	delete(s.streams, st.id)
+	s.mu.Unlock()
+	s.poke()
+	s.tasks.Done()
+}
+
+// Settled waits until every client that is connected has answered, by taking or
+// refusing, for all that the last publication holds for it.
+func (s *Server) Settled(ctx context.Context) error {
+	s.waiters.Add(1)
+	defer s.waiters.Add(-1)
+	for {
+		s.mu.Lock()
+		news, p, open := s.news, s.published.Load(), s.all()
+		s.mu.Unlock()
+		i := slices.IndexFunc(open, func(st *stream) bool { return !st.settled(p) })
+		if i < 0 {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return fmt.Errorf("client %s has not answered: %w", open[i].name(), ctx.Err())
+		}
+	}
+}
+
+// poke wakes those who wait for streams to settle.
+func (s *Server) poke() {
+	if s.waiters.Load() == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.news)
+	s.news = make(chan struct{})
+}
+
+// Drain refuses new streams and ends the open ones one after the other, over at
+// most spread and at most 20 ms apart, so that clients do not reach their next server
+// all at once. It waits for them until ctx is done.
+func (s *Server) Drain(ctx context.Context, spread time.Duration) error {
+	s.waiters.Add(1)
+	defer s.waiters.Add(-1)
+	s.mu.Lock()
+	s.draining = true
+	open := s.all()
+	s.mu.Unlock()
+
+	const most = 20 * time.Millisecond
+	pause := min(most, spread/time.Duration(max(1, len(open))))
+	tick := time.NewTimer(0)
+	defer tick.Stop()
+	for _, st := range open {
+		select {
+		case <-tick.C:
+			tick.Reset(pause)
+		case <-ctx.Done():
+		}
+		st.end(errLeaving)
+	}
+	for {
+		s.mu.Lock()
+		news, n := s.news, len(s.streams)
+		s.mu.Unlock()
+		if n == 0 {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return fmt.Errorf("%d streams still open: %w", n, ctx.Err())
+		}
+	}
+}
+
+// Close refuses new streams, ends the open ones and waits until their goroutines
+// have returned. It can be called more than once.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	open := s.all()
+	s.mu.Unlock()
+	for _, st := range open {
+		st.end(errLeaving)
+	}
+	s.tasks.Wait()
+	return nil
+}
+
+// all returns the open streams, oldest first. s.mu is held.
+func (s *Server) all() []*stream {
+	return slices.SortedFunc(maps.Values(s.streams), func(a, b *stream) int { return cmp.Compare(a.id, b.id) })
+}
+
+func peerOf(ctx context.Context) netip.AddrPort {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	if tcp, ok := p.Addr.(*net.TCPAddr); ok {
+		a := tcp.AddrPort()
+		return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	}
+	return netip.AddrPort{}
+}

@@ -1,0 +1,472 @@
+package ads
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// linger is how long a client must have been quiet, after it took everything
+	// new, before it is told what is gone: it may be about to ask for more, and
+	// then drops the old by itself.
+	linger = 100 * time.Millisecond
+	// patience ends the wait for a client that does not answer.
+	patience = 5 * time.Second
+)
+
+// A stream is one client. One goroutine receives for as long as the stream
+// lives; another sends for as long as there is something to send.
+type stream struct {
+	server   *Server
+	grpc     grpc.ServerStream
+	id       uint64
+	protocol Protocol
+	peer     netip.AddrPort
+	since    time.Time
+
+	opened chan struct{} // closed when the node is known
+	over   chan struct{} // closed when the stream is to end, or has
+
+	gate    sync.Mutex // never held for long, so that a publication waits for nobody
+	ended   bool
+	err     error // what the client is told at the end
+	sending bool  // the sending goroutine lives
+	pending bool  // and must look once more
+
+	mu          sync.Mutex
+	node        *Node
+	publication *publication // that the client has, or is being sent
+	snapshot    Snapshot
+	subs        [kinds]subscription
+	nonces      uint64
+	active      time.Time // last request, or last message but removals
+	goneSince   time.Time // zero if nothing waits to be removed
+	timer       *time.Timer
+	unknown     map[string]bool // type URLs that were logged
+
+	watchdog *time.Timer // of the sending goroutine
+}
+
+// serve runs the stream. It returns when the stream is over.
+func (st *stream) serve() error {
+	go st.receive() // counted in tasks since admit
+	first := time.NewTimer(st.server.limits.FirstRequest)
+	defer first.Stop()
+	select {
+	case <-st.opened:
+	case <-st.over:
+	case <-first.C:
+		st.end(status.Errorf(codes.DeadlineExceeded, "no request within %v", st.server.limits.FirstRequest))
+	}
+	<-st.over
+	return st.err
+}
+
+// end ends the stream, once: the client is told err, nil meaning OK.
+func (st *stream) end(err error) {
+	st.gate.Lock()
+	defer st.gate.Unlock()
+	if !st.ended {
+		st.ended, st.err = true, err
+		close(st.over)
+	}
+}
+
+// receive takes requests until the client leaves or the stream is over, and
+// tells the observer. It calls the observer from one goroutine.
+func (st *stream) receive() {
+	defer st.server.forget(st)
+	err := st.guard(st.requests)
+	clean := errors.Is(err, io.EOF)
+	if clean {
+		err = nil
+	}
+	st.end(err)
+	st.stop()
+	select {
+	case <-st.opened:
+		if o := st.server.observer; o != nil {
+			st.end(st.guard(func() error { o.StreamClosed(st.id, clean); return nil }))
+		}
+	default:
+	}
+}
+
+// guard turns a panic into an error that ends this stream only.
+func (st *stream) guard(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			st.log().Error("panic in an ADS stream", "panic", p, "stack", string(debug.Stack()))
+			err = status.Error(codes.Internal, "internal error; the server's log has it")
+		}
+	}()
+	return f()
+}
+
+func (st *stream) requests() error {
+	if st.protocol == StateOfTheWorld {
+		var req discoveryv3.DiscoveryRequest
+		for {
+			if err := st.grpc.RecvMsg(&req); err != nil {
+				return err
+			}
+			if err := st.open(req.GetNode()); err != nil {
+				return err
+			}
+			if err := st.sotw(&req); err != nil {
+				return err
+			}
+		}
+	}
+	var req discoveryv3.DeltaDiscoveryRequest
+	for {
+		if err := st.grpc.RecvMsg(&req); err != nil {
+			return err
+		}
+		if err := st.open(req.GetNode()); err != nil {
+			return err
+		}
+		if err := st.delta(&req); err != nil {
+			return err
+		}
+	}
+}
+
+// health passes on what a client says of itself.
+func (st *stream) health(detail *rpcstatus.Status) {
+	if o := st.server.observer; o != nil {
+		o.Health(st.id, detail == nil, detail.GetMessage())
+	}
+}
+
+// other takes a request of a type that is no resource's.
+func (st *stream) other(typeURL string, detail *rpcstatus.Status) error {
+	switch typeURL {
+	case "":
+		return invalid("type_url: empty")
+	case HealthType:
+		st.health(detail)
+	default:
+		st.ignore(typeURL)
+	}
+	return nil
+}
+
+// ignore notes a type the server does not serve, once.
+func (st *stream) ignore(typeURL string) {
+	const most = 16
+	if len(st.unknown) < most && !st.unknown[typeURL] {
+		if st.unknown == nil {
+			st.unknown = make(map[string]bool)
+		}
+		st.unknown[typeURL] = true
+		st.log().Info("subscription to a type that is not served", "type", typeURL)
+	}
+}
+
+// settle takes the answer to a response.
+func (st *stream) settle(s *subscription, nonce string, detail *rpcstatus.Status) {
+	for _, f := range s.ledger.settle(nonce, detail != nil, detail.GetMessage(), time.Now()) {
+		st.log().Warn("client refuses a resource", "type", shortType(s.kind.url()), "resource", f.Resource, "version", f.Version, "error", f.Error)
+	}
+}
+
+// kick makes the stream look whether its client must be told something.
+func (st *stream) kick() {
+	st.gate.Lock()
+	defer st.gate.Unlock()
+	st.pending = true
+	if st.ended || st.sending {
+		return
+	}
+	st.sending = true
+	st.server.tasks.Go(st.send)
+}
+
+// proceed reports whether to look again; if not, the sending goroutine is done.
+func (st *stream) proceed() bool {
+	st.gate.Lock()
+	defer st.gate.Unlock()
+	st.sending = st.pending && !st.ended
+	st.pending = false
+	return st.sending
+}
+
+func (st *stream) idle() bool {
+	st.gate.Lock()
+	defer st.gate.Unlock()
+	return st.ended || !st.sending && !st.pending
+}
+
+// send brings the client up to date and returns when there is nothing more to say.
+func (st *stream) send() {
+	err := st.guard(func() error {
+		for st.proceed() {
+			for _, m := range st.update(time.Now()) {
+				if err := st.transmit(m); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		st.end(err)
+	}
+	st.server.poke()
+}
+
+// transmit blocks until the client has room for the message.
+func (st *stream) transmit(m message) error {
+	f, err := newFrame(m.response, m.nonce)
+	if err != nil {
+		return status.Error(codes.Internal, err.Error())
+	}
+	limit := st.server.limits.Send
+	if st.watchdog == nil {
+		st.watchdog = time.AfterFunc(limit, func() {
+			st.end(status.Errorf(codes.ResourceExhausted, "the client made no room for a message within %v", limit))
+		})
+	} else {
+		st.watchdog.Reset(limit)
+	}
+	defer st.watchdog.Stop()
+	return st.grpc.SendMsg(f)
+}
+
+// A message is a response with its nonce.
+type message struct {
+	*response
+	nonce string
+}
+
+// update returns what must be sent to bring the client to the newest snapshot,
+// in order.
+func (st *stream) update(now time.Time) []message {
+	p := st.server.published.Load()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if p == nil || st.node == nil {
+		return nil
+	}
+	next := st.snapshot
+	if p != st.publication {
+		if v := p.view(st.node); v != nil {
+			next = v
+		}
+		st.publication = p
+	}
+	if next == nil {
+		return nil
+	}
+	var out []message
+	add := func(s *subscription, r *response) {
+		st.nonces++
+		m := message{p.shelf.share(r), strconv.FormatUint(st.nonces, 36)}
+		s.nonce = m.nonce
+		s.ledger.note(m.nonce, m.response)
+		out = append(out, m)
+	}
+	for k := range st.subs {
+		s := &st.subs[k]
+		if !s.requested {
+			continue
+		}
+		brought := s.initial != nil
+		d := s.diff(st.snapshot, next)
+		if len(d.sent)+len(d.lost) > 0 || s.first && (s.wildcard || brought) {
+			for _, r := range st.divide(s, next, d) {
+				add(s, r)
+			}
+		}
+		s.first = false
+		if s.kind == clusters {
+			st.subs[endpoints].again(d.sent)
+		}
+	}
+	if len(out) > 0 {
+		st.active = now
+	}
+	st.snapshot = next
+
+	if wait, due := st.due(now); due {
+		for k := len(st.subs) - 1; k >= 0; k-- {
+			if s := &st.subs[k]; len(s.gone) > 0 && !st.withheld(s) {
+				if gone, lost := s.takeGone(next); len(gone) > 0 {
+					add(s, st.removal(s, next, gone, lost))
+				}
+			}
+		}
+	} else if wait > 0 {
+		st.later(wait)
+	}
+	return out
+}
+
+// divide makes the responses for a difference.
+func (st *stream) divide(s *subscription, next Snapshot, d difference) []*response {
+	r := &response{protocol: st.protocol, kind: s.kind, version: next.Version(), sent: d.sent, lost: d.lost}
+	if st.protocol == Delta {
+		for _, l := range d.lost {
+			r.gone = append(r.gone, l.name)
+		}
+	} else if s.kind.whole() {
+		r.sent = s.held() // with what is about to go: that is told last
+		return []*response{r}
+	}
+	return r.divide(st.server.limits.ResponseBytes)
+}
+
+// removal makes the response that takes names away.
+func (st *stream) removal(s *subscription, next Snapshot, gone []string, lost []loss) *response {
+	r := &response{protocol: st.protocol, kind: s.kind, version: next.Version(), lost: lost}
+	if st.protocol == Delta {
+		r.gone = gone
+	} else if s.kind.whole() {
+		r.sent = s.held()
+	}
+	return r
+}
+
+// due reports whether what is gone may be told now; if not, when to look again,
+// 0 if nothing waits. Removals wait until the client took all that is new and
+// was quiet for a moment.
+func (st *stream) due(now time.Time) (wait time.Duration, due bool) {
+	any, waiting := false, 0
+	for k := range st.subs {
+		s := &st.subs[k]
+		any = any || len(s.gone) > 0 && !st.withheld(s)
+		waiting += len(s.ledger.waiting)
+	}
+	if !any {
+		st.goneSince = time.Time{}
+		return 0, false
+	}
+	if st.goneSince.IsZero() {
+		st.goneSince = now
+	}
+	left := patience - now.Sub(st.goneSince)
+	if waiting == 0 {
+		left = min(left, linger-now.Sub(st.active))
+	}
+	if left > 0 {
+		return left, false
+	}
+	st.goneSince = time.Time{}
+	return 0, true
+}
+
+// concerns reports whether something waits to be removed, so that every request
+// is a reason to look whether its time has come.
+func (st *stream) concerns() bool {
+	for k := range st.subs {
+		if len(st.subs[k].gone) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// withheld says that clusters and endpoints stay because the client refused a
+// listener or a route, and so goes on with older ones that may need them.
+func (st *stream) withheld(s *subscription) bool {
+	return s.kind < listeners && len(st.subs[listeners].ledger.refused)+len(st.subs[routes].ledger.refused) > 0
+}
+
+// later kicks the stream after a while.
+func (st *stream) later(wait time.Duration) {
+	if st.timer == nil {
+		st.timer = time.AfterFunc(wait, st.kick)
+	} else {
+		st.timer.Reset(wait)
+	}
+}
+
+// stop stops the timer when the stream is over.
+func (st *stream) stop() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.timer != nil {
+		st.timer.Stop()
+	}
+}
+
+// settled reports whether the client has, and has answered for, all of p.
+func (st *stream) settled(p *publication) bool {
+	if !st.idle() {
+		return false
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.node == nil {
+		return true
+	}
+	if st.publication != p {
+		return false
+	}
+	for k := range st.subs {
+		s := &st.subs[k]
+		if len(s.ledger.waiting) > 0 || len(s.gone) > 0 && !st.withheld(s) {
+			return false
+		}
+	}
+	return true
+}
+
+// log names the stream in every line.
+func (st *stream) log() *slog.Logger {
+	l := st.server.log.With("stream", st.id)
+	if st.node != nil { // written once, before anything is sent
+		l = l.With("node", st.node.ID)
+	}
+	return l
+}
+
+// open takes the node of the first request; it does nothing later.
+func (st *stream) open(p *corev3.Node) error {
+	if st.node != nil { // only this goroutine writes it
+		return nil
+	}
+	if err := st.server.limits.checkNode(p); err != nil {
+		return err
+	}
+	n := newNode(p, st.peer)
+	st.mu.Lock()
+	st.node = n
+	for k := range st.subs {
+		st.subs[k].kind = kind(k)
+	}
+	st.mu.Unlock()
+	if o := st.server.observer; o != nil {
+		o.StreamOpened(st.id, n)
+	}
+	close(st.opened)
+	return nil
+}
+
+// watch tells the observer what the client subscribed to.
+func (st *stream) watch(k kind, added, removed []string) {
+	o := st.server.observer
+	if o == nil {
+		return
+	}
+	if len(added) > 0 {
+		o.Subscribed(st.id, k.url(), added)
+	}
+	if len(removed) > 0 {
+		o.Unsubscribed(st.id, k.url(), removed)
+	}
+}
