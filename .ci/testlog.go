@@ -44,10 +44,12 @@ func main() {
 			delete(said, key)
 			if e.Test == "" {
 				broken = broken || e.Action == "fail"
-				if e.Action != "fail" {
-					text = lastLine(text)
-				}
-				fmt.Print(text)
+				switch e.Action {
+				case "fail":
+					fmt.Print(text)
+				case "pass":
+					fmt.Print(lastLine(text))
+				} // a package that skips has no tests
 				continue
 			}
 			switch e.Action {
