@@ -1,0 +1,188 @@
+package resolver
+
+import (
+	"errors"
+	"fmt"
+	"net/textproto"
+	"regexp"
+	"strings"
+)
+
+// A matcher is a Match made ready.
+type matcher struct {
+	path     path
+	headers  []header
+	query    []parameter
+	some     bool // only a fraction matches
+	fraction uint32
+}
+
+func newMatcher(m *Match) (out matcher, errs []error) {
+	var err error
+	if out.path, err = newPath(m.Path); err != nil {
+		errs = append(errs, fmt.Errorf("match.path: %w", err))
+	}
+	for i, h := range m.Headers {
+		c, err := newHeader(h)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("match.headers[%d] %q: %w", i, h.Name, err))
+		}
+		out.headers = append(out.headers, c)
+	}
+	for i, q := range m.Query {
+		is, err := newText(q.Is)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("match.query[%d] %q: %w", i, q.Name, err))
+		}
+		out.query = append(out.query, parameter{q.Name, is})
+	}
+	if m.Fraction != nil && *m.Fraction < 1_000_000 {
+		out.some, out.fraction = true, *m.Fraction
+	}
+	return out, errs
+}
+
+// matches draws lots last, so that the fraction is one of the requests that match otherwise.
+func (m *matcher) matches(r *Request) bool {
+	if !m.path.matches(r.Path) {
+		return false
+	}
+	for i := range m.headers {
+		if !m.headers[i].matches(r) {
+			return false
+		}
+	}
+	for i := range m.query {
+		if !m.query[i].matches(r.Query) {
+			return false
+		}
+	}
+	return !m.some || drawn(m.fraction)
+}
+
+type path struct {
+	kind  PathKind
+	value string // in lower case with fold
+	fold  bool
+	re    *regexp.Regexp
+}
+
+func newPath(p PathMatch) (path, error) {
+	c := path{kind: p.Kind, value: p.Value, fold: p.IgnoreCase}
+	switch p.Kind {
+	case PathPrefix, PathExact:
+	case PathSegmentPrefix:
+		c.value = strings.TrimSuffix(c.value, "/") // "/" is the prefix of all
+	case PathRegex:
+		re, err := whole(p.Value)
+		c.re = re
+		return c, err
+	default:
+		return c, fmt.Errorf("unknown kind %d", p.Kind)
+	}
+	if c.fold {
+		c.value = toLower(c.value)
+	}
+	return c, nil
+}
+
+func (p *path) matches(s string) bool {
+	switch p.kind {
+	case PathPrefix:
+		return hasPrefix(s, p.value, p.fold)
+	case PathExact:
+		return len(s) == len(p.value) && hasPrefix(s, p.value, p.fold)
+	case PathSegmentPrefix:
+		n := len(p.value)
+		return hasPrefix(s, p.value, p.fold) && (len(s) == n || s[n] == '/')
+	default:
+		return p.re.MatchString(s)
+	}
+}
+
+// A part is what of a request a HeaderMatch names.
+type part uint8
+
+const (
+	partHeader part = iota
+	partMethod
+	partAuthority
+	partScheme
+	partPath
+)
+
+type header struct {
+	part
+	name           HeaderName
+	is             text
+	invert         bool
+	missingAsEmpty bool
+}
+
+func newHeader(h HeaderMatch) (header, error) {
+	lower := toLower(h.Name)
+	c := header{
+		name:           HeaderName{Lower: lower, Canonical: textproto.CanonicalMIMEHeaderKey(lower)},
+		invert:         h.Invert,
+		missingAsEmpty: h.MissingAsEmpty,
+	}
+	switch lower {
+	case "":
+		return c, errors.New("no name")
+	case ":method":
+		c.part = partMethod
+	case ":authority", "host": // one and the same (gRFC A41)
+		c.part = partAuthority
+	case ":scheme":
+		c.part = partScheme
+	case ":path":
+		c.part = partPath
+	default:
+		if lower[0] == ':' {
+			return c, errors.New("no such part of a request")
+		}
+	}
+	var err error
+	c.is, err = newText(h.Is)
+	return c, err
+}
+
+func (h *header) matches(r *Request) bool {
+	value, there := h.read(r)
+	if h.is.kind == StringPresent {
+		return there != h.invert
+	}
+	if !there && !h.missingAsEmpty {
+		return false
+	}
+	return h.is.matches(value) != h.invert
+}
+
+func (h *header) read(r *Request) (value string, there bool) {
+	switch h.part {
+	case partMethod:
+		value = r.Method
+	case partAuthority:
+		value = r.Authority
+	case partScheme:
+		value = r.Scheme
+	case partPath:
+		value = r.Path
+		if r.Query != "" {
+			value += "?" + r.Query
+		}
+	default:
+		if r.Header == nil {
+			return "", false
+		}
+		switch values := r.Header.Values(h.name); len(values) {
+		case 0:
+			return "", false
+		case 1:
+			return values[0], true
+		default:
+			return strings.Join(values, ","), true
+		}
+	}
+	return value, value != ""
+}
