@@ -45,6 +45,7 @@ func (st *stream) changed(k kind, req *discoveryv3.DeltaDiscoveryRequest) (added
 	if !s.requested {
 		s.requested, s.first, look = true, true, true
 		s.initial = req.GetInitialResourceVersions()
+		st.returning = st.returning || len(s.initial) > 0
 		if len(subscribe) == 0 && k.whole() {
 			s.subscribeAll() // a client that knows no "*" (xDS incremental protocol)
 		}

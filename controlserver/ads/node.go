@@ -12,7 +12,7 @@ import (
 type Node struct {
 	ID             string
 	Service        string            // metadata WEFT_SERVICE without its namespace
-	Namespace      string            // metadata NAMESPACE, or that of WEFT_SERVICE, or that of a four-part id's domain
+	Namespace      string            // that of WEFT_SERVICE, or metadata NAMESPACE, or that of a four-part id's domain
 	ServiceAccount string            // metadata SERVICE_ACCOUNT
 	Labels         map[string]string // metadata LABELS. Not to be modified
 	InstanceIPs    []string          // metadata INSTANCE_IPS
@@ -31,9 +31,7 @@ func newNode(p *corev3.Node, peer netip.AddrPort) *Node {
 	}
 	if name, ns, ok := strings.Cut(n.Service, "."); ok {
 		n.Service = name
-		if n.Namespace == "" {
-			n.Namespace, _, _ = strings.Cut(ns, ".")
-		}
+		n.Namespace, _, _ = strings.Cut(ns, ".")
 	}
 	if n.Namespace == "" {
 		// Istio's id: TYPE~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN.

@@ -39,7 +39,12 @@ type Observer interface {
 type Config struct {
 	Observer Observer
 	Limits   Limits
-	Logger   *slog.Logger // default slog.Default()
+	// Warmup is for how long after New a client that brings resources from an
+	// earlier stream is not answered: where clients themselves feed the
+	// configuration, it is not whole before they are back, and such a client has
+	// something better. Others are answered at once. 0 is none.
+	Warmup time.Duration
+	Logger *slog.Logger // default slog.Default()
 }
 
 // A Server is the aggregated discovery service. Make its grpc.Server with
@@ -49,6 +54,7 @@ type Server struct {
 
 	observer  Observer
 	limits    Limits
+	warm      time.Time // from when on returning clients are answered
 	log       *slog.Logger
 	published atomic.Pointer[publication]
 	tasks     sync.WaitGroup // receiving and sending goroutines
@@ -74,6 +80,7 @@ func New(cfg Config) *Server {
 	return &Server{
 		observer: cfg.Observer,
 		limits:   cfg.Limits.withDefaults(),
+		warm:     time.Now().Add(cfg.Warmup),
 		log:      cmp.Or(cfg.Logger, slog.Default()),
 		streams:  make(map[uint64]*stream),
 		news:     make(chan struct{}),

@@ -47,6 +47,7 @@ func (st *stream) listed(k kind, req *discoveryv3.DiscoveryRequest) (added, remo
 	}
 	if !s.requested {
 		s.requested, s.first, look = true, true, true
+		st.returning = st.returning || req.GetVersionInfo() != ""
 	}
 	added, removed, changed := s.list(req.GetResourceNames())
 	return added, removed, look || changed || st.concerns()

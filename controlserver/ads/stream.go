@@ -50,6 +50,7 @@ type stream struct {
 	node        *Node
 	publication *publication // that the client has, or is being sent
 	snapshot    Snapshot
+	returning   bool // it brings resources from an earlier stream
 	subs        [kinds]subscription
 	nonces      uint64
 	active      time.Time // last request, or last message but removals
@@ -260,6 +261,10 @@ func (st *stream) update(now time.Time) []message {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if p == nil || st.node == nil {
+		return nil
+	}
+	if wait := st.server.warm.Sub(now); st.returning && wait > 0 {
+		st.later(wait)
 		return nil
 	}
 	next := st.snapshot
