@@ -42,7 +42,7 @@ var ours = []struct {
 	// The process's side.
 	{3, "mesh/internal/engine", "resolver balancer resilience identity"},
 	{3, "mesh/internal/grpcadapter", "mesh/internal/engine resolver balancer resilience identity"},
-	{3, "mesh/internal/httpadapter", "mesh/internal/engine resolver balancer resilience identity"},
+	{3, "mesh/internal/httpadapter", "mesh/internal/tcpadapter mesh/internal/engine resolver balancer resilience identity"},
 	{3, "mesh/internal/tcpadapter", "mesh/internal/engine resolver balancer resilience identity"},
 	{3, "mesh/internal/telemetry", "mesh/internal/engine resolver balancer resilience identity"},
 	{3, "mesh", "mesh/internal/grpcadapter mesh/internal/httpadapter mesh/internal/tcpadapter mesh/internal/telemetry " +
