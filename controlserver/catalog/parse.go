@@ -25,8 +25,8 @@ func Parse(file string, data []byte) ([]Object, []Finding) {
 	p := parser{file: file, seen: map[Key]int{}}
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	switch {
-	case len(data) > maxFile:
-		p.fail(0, "file of %s is larger than %s", size(len(data)), size(maxFile))
+	case len(data) > MaxFile:
+		p.fail(0, "file of %s is larger than %s", size(len(data)), size(MaxFile))
 		return nil, p.findings
 	case len(bytes.TrimSpace(data)) == 0:
 		p.fail(0, "file is empty")

@@ -7,9 +7,11 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+// MaxFile is how many bytes a file may have.
+const MaxFile = 64 << 20
+
 // What one document may hold. Kubernetes stores nothing larger than 1.5 MiB.
 const (
-	maxFile     = 64 << 20
 	maxDocument = 3 << 19
 	maxDepth    = 64
 	maxNodes    = 1 << 20 // after aliases are followed
