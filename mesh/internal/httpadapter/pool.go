@@ -1,0 +1,203 @@
+package httpadapter
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weftmesh/weft/identity"
+	"github.com/weftmesh/weft/mesh/internal/tcpadapter"
+	"github.com/weftmesh/weft/resolver"
+)
+
+const (
+	maxResponseHeader = 1 << 20
+	idleTimeout       = 90 * time.Second
+	maxIdlePerHost    = 128
+	maxIdle           = 4096
+	pingAfter         = 30 * time.Second
+	pingTimeout       = 15 * time.Second
+)
+
+// A pool holds an http.Transport for each way that hosts are spoken to; each of
+// these keeps the connections of its hosts by address.
+type pool struct {
+	plain *http.Transport // HTTP/1.1
+	h2c   *http.Transport
+	tls   *tls.Config // of https where the cluster demands nothing; nil means the defaults
+
+	secure atomic.Pointer[map[demand]*secure] // copied on write
+	mu     sync.Mutex                         // guards writing secure
+	swept  time.Time
+}
+
+// A demand is what a TLS server must prove. Demands of equal content may differ
+// as values, since each update of the configuration brings its own pointer; they
+// share a transport, so that connections outlive the update.
+type demand struct {
+	tls  *identity.ClientTLS
+	name string // empty where tls says the name
+}
+
+// secure is the transport of a demand.
+type secure struct {
+	*http.Transport
+	used atomic.Bool // since the last sweep
+}
+
+func (p *pool) open() {
+	p.plain, p.h2c = newTransport(), newTransport()
+	p.plain.Protocols = new(http.Protocols)
+	p.plain.Protocols.SetHTTP1(true)
+	p.h2c.Protocols = new(http.Protocols)
+	p.h2c.Protocols.SetUnencryptedHTTP2(true)
+	p.secure.Store(&map[demand]*secure{})
+}
+
+// transport returns the transport for a request to u in the cluster, and whether
+// it speaks TLS.
+func (p *pool) transport(c *resolver.Cluster, u *url.URL, upgrade bool) (t *http.Transport, overTLS bool, err error) {
+	if c.TLS == nil && u.Scheme == "http" {
+		if c.HTTP2 && !upgrade {
+			return p.h2c, false, nil
+		}
+		return p.plain, false, nil
+	}
+	d := demand{tls: c.TLS}
+	if c.TLS == nil || c.TLS.ServerName == "" {
+		d.name = u.Hostname()
+	}
+	s := (*p.secure.Load())[d]
+	if s == nil {
+		if s, err = p.add(d); err != nil {
+			return nil, false, fmt.Errorf("cluster %s: tls: %w", c.Name, err)
+		}
+	}
+	if !s.used.Load() {
+		s.used.Store(true)
+	}
+	return s.Transport, true, nil
+}
+
+// add makes the transport of a demand, or finds the one of an equal demand.
+func (p *pool) add(d demand) (*secure, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known := *p.secure.Load()
+	if s := known[d]; s != nil {
+		return s, nil
+	}
+	next := p.sweep(known)
+	for other, s := range next {
+		if other.equal(d) {
+			next[d] = &secure{Transport: s.Transport}
+			p.secure.Store(&next)
+			return next[d], nil
+		}
+	}
+	conf, err := p.config(d)
+	if err != nil {
+		return nil, err
+	}
+	s := &secure{Transport: newTransport()}
+	s.Protocols = new(http.Protocols)
+	s.Protocols.SetHTTP1(true)
+	s.Protocols.SetHTTP2(true)
+	s.DialTLSContext = dialTLS(conf)
+	next[d] = s
+	p.secure.Store(&next)
+	return s, nil
+}
+
+// sweep returns known without the demands that nobody had since the sweep
+// before, at least an idle timeout ago: their values are of the past, or asleep.
+// A transport that no demand leads to any more closes its idle connections.
+func (p *pool) sweep(known map[demand]*secure) map[demand]*secure {
+	next := maps.Clone(known)
+	if time.Since(p.swept) < idleTimeout {
+		return next
+	}
+	p.swept = time.Now()
+	maps.DeleteFunc(next, func(_ demand, s *secure) bool { return !s.used.Swap(false) })
+	kept := make(map[*http.Transport]bool, len(next))
+	for _, s := range next {
+		kept[s.Transport] = true
+	}
+	for _, s := range known {
+		if !kept[s.Transport] {
+			s.CloseIdleConnections()
+		}
+	}
+	return next
+}
+
+func (p *pool) config(d demand) (*tls.Config, error) {
+	if d.tls != nil {
+		return d.tls.Config(d.name)
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	if p.tls != nil {
+		conf = p.tls.Clone()
+	}
+	if conf.ServerName == "" {
+		conf.ServerName = d.name
+	}
+	return conf, nil
+}
+
+func (p *pool) closeIdle() {
+	p.plain.CloseIdleConnections()
+	p.h2c.CloseIdleConnections()
+	for _, s := range *p.secure.Load() {
+		s.CloseIdleConnections()
+	}
+}
+
+func (d demand) equal(o demand) bool {
+	if d.name != o.name || d.tls == nil || o.tls == nil {
+		return d == o
+	}
+	return d.tls.ServerName == o.tls.ServerName && d.tls.RootCAs == o.tls.RootCAs &&
+		slices.Equal(d.tls.SubjectAltNames, o.tls.SubjectAltNames)
+}
+
+func newTransport() *http.Transport {
+	return &http.Transport{
+		DialContext:            dial,
+		MaxIdleConns:           maxIdle,
+		MaxIdleConnsPerHost:    maxIdlePerHost,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxResponseHeader,
+		ExpectContinueTimeout:  time.Second,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+	}
+}
+
+// dial connects to the host of the attempt that ctx is of.
+func dial(ctx context.Context, network, _ string) (net.Conn, error) {
+	a := ctx.Value(attemptKey{}).(*attemptContext).attempt
+	return tcpadapter.Connect(ctx, network, a.Host, a.Cluster, nil)
+}
+
+// dialTLS is dial over TLS. It takes the place of the transport's own handshake, so that this too
+// ends with the cluster's timeout and when the host leaves.
+func dialTLS(conf *tls.Config) func(context.Context, string, string) (net.Conn, error) {
+	both, only1 := conf.Clone(), conf.Clone()
+	both.NextProtos, only1.NextProtos = []string{"h2", "http/1.1"}, []string{"http/1.1"}
+	return func(ctx context.Context, network, _ string) (net.Conn, error) {
+		c := ctx.Value(attemptKey{}).(*attemptContext)
+		conf := both
+		if c.upgrade {
+			conf = only1
+		}
+		return tcpadapter.Connect(ctx, network, c.attempt.Host, c.attempt.Cluster, conf)
+	}
+}

@@ -1,0 +1,110 @@
+package httpadapter
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+)
+
+// A recorder is a ResponseWriter that remembers the status. Embedded in one of
+// the types below, it has the optional methods of the one it wraps.
+type recorder struct {
+	http.ResponseWriter
+	status int // 0 before the header was written
+}
+
+// writer is the recorder with those optional methods that the wrapped writer has:
+// what a handler finds by a type assertion must not change.
+func (r *recorder) writer() http.ResponseWriter {
+	_, flushes := r.ResponseWriter.(http.Flusher)
+	_, hijacks := r.ResponseWriter.(http.Hijacker)
+	_, pushes := r.ResponseWriter.(http.Pusher)
+	_, reads := r.ResponseWriter.(io.ReaderFrom)
+	switch {
+	case flushes && hijacks && reads: // HTTP/1.1
+		return http1Recorder{flushRecorder{r}}
+	case flushes && hijacks:
+		return hijackRecorder{flushRecorder{r}}
+	case flushes && pushes: // HTTP/2
+		return pushRecorder{flushRecorder{r}}
+	case flushes:
+		return flushRecorder{r}
+	default:
+		return r
+	}
+}
+
+// Unwrap is for http.ResponseController.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+func (r *recorder) WriteHeader(status int) {
+	if status >= 200 || status == http.StatusSwitchingProtocols { // others announce
+		r.note(status)
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	r.note(http.StatusOK)
+	return r.ResponseWriter.Write(p)
+}
+
+// WriteString saves the copy where the wrapped writer does.
+func (r *recorder) WriteString(s string) (int, error) {
+	r.note(http.StatusOK)
+	return io.WriteString(r.ResponseWriter, s)
+}
+
+// note keeps the first status: it is the one that was sent.
+func (r *recorder) note(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+}
+
+type flushRecorder struct{ *recorder }
+
+func (r flushRecorder) Flush() {
+	r.note(http.StatusOK)
+	r.ResponseWriter.(http.Flusher).Flush()
+}
+
+func (r flushRecorder) FlushError() error {
+	if f, ok := r.ResponseWriter.(interface{ FlushError() error }); ok {
+		r.note(http.StatusOK)
+		return f.FlushError()
+	}
+	r.Flush()
+	return nil
+}
+
+type hijackRecorder struct{ flushRecorder }
+
+// Hijack takes the connection over; without a status before it is taken for an upgrade.
+func (r hijackRecorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := r.ResponseWriter.(http.Hijacker).Hijack()
+	if err == nil {
+		r.note(http.StatusSwitchingProtocols)
+	}
+	return conn, rw, err
+}
+
+type http1Recorder struct{ flushRecorder }
+
+// Hijack is that of hijackRecorder.
+func (r http1Recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return hijackRecorder(r).Hijack()
+}
+
+// ReadFrom lets the server send files without copying.
+func (r http1Recorder) ReadFrom(src io.Reader) (int64, error) {
+	r.note(http.StatusOK)
+	return r.ResponseWriter.(io.ReaderFrom).ReadFrom(src)
+}
+
+type pushRecorder struct{ flushRecorder }
+
+func (r pushRecorder) Push(target string, o *http.PushOptions) error {
+	return r.ResponseWriter.(http.Pusher).Push(target, o)
+}

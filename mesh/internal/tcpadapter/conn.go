@@ -1,0 +1,34 @@
+package tcpadapter
+
+import (
+	"crypto/tls"
+	"net"
+
+	"github.com/weftmesh/weft/mesh/internal/engine"
+	"github.com/weftmesh/weft/resilience"
+)
+
+// plain is a connection that ends its attempt when it is closed. All else is the
+// connection's own, splice and half-close included.
+type plain struct {
+	*net.TCPConn
+	attempt *engine.Attempt
+}
+
+func (c *plain) Close() error {
+	err := c.TCPConn.Close()
+	c.attempt.Finish(resilience.Outcome{})
+	return err
+}
+
+// secure is plain over TLS.
+type secure struct {
+	*tls.Conn
+	attempt *engine.Attempt
+}
+
+func (c *secure) Close() error {
+	err := c.Conn.Close()
+	c.attempt.Finish(resilience.Outcome{})
+	return err
+}

@@ -1,0 +1,100 @@
+// Package tcpadapter connects to the services of the engine over TCP.
+package tcpadapter
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/weftmesh/weft/balancer"
+	"github.com/weftmesh/weft/mesh/internal/engine"
+	"github.com/weftmesh/weft/resilience"
+	"github.com/weftmesh/weft/resolver"
+)
+
+// Dial connects to a host of the service, over TLS if its cluster demands it.
+// The connection is the call: it counts at the host until it is closed. ctx and the route's
+// timeout bound the dialing alone. CloseWrite and the other methods
+// of *net.TCPConn, or *tls.Conn, are there.
+//
+// Routes see the service's name as authority and the path "/". The error is an [*engine.Error].
+func Dial(ctx context.Context, e *engine.Engine, network, service string) (net.Conn, error) {
+	d := &dialing{network: network}
+	d.call.Protocol = engine.TCP
+	d.call.Request = resolver.Request{Authority: service, Scheme: "tcp", Path: "/"}
+	if _, err := e.Service(service).Do(ctx, &d.call, d); err != nil {
+		return nil, err
+	}
+	return d.conn, nil
+}
+
+// dialing is one Dial.
+type dialing struct {
+	call    engine.Call
+	network string
+	conn    net.Conn
+}
+
+// Send connects to the host of the attempt.
+func (d *dialing) Send(ctx context.Context, a *engine.Attempt) resilience.Outcome {
+	if d.conn != nil {
+		d.conn.Close()
+		d.conn = nil
+	}
+	conf, err := d.tls(a.Cluster)
+	if err != nil {
+		return resilience.Outcome{Err: err, Cause: resilience.Unsent}
+	}
+	conn, err := Connect(ctx, d.network, a.Host, a.Cluster, conf)
+	if err != nil {
+		return outcome(ctx, err)
+	}
+	a.Hold()
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		d.conn = &plain{c, a}
+	case *tls.Conn:
+		d.conn = &secure{c, a}
+	}
+	return resilience.Outcome{}
+}
+
+// Replayable is true: nothing is sent before the caller has the connection.
+func (d *dialing) Replayable() bool { return true }
+
+// Connected is true of every host: each attempt makes its own connection.
+func (d *dialing) Connected(*balancer.Host) bool { return true }
+
+func (d *dialing) tls(c *resolver.Cluster) (*tls.Config, error) {
+	if c.TLS == nil {
+		return nil, nil
+	}
+	called := d.call.Service()
+	if host, _, err := net.SplitHostPort(called); err == nil {
+		called = host
+	}
+	conf, err := c.TLS.Config(called)
+	if err != nil {
+		return nil, fmt.Errorf("cluster %s: tls: %w", c.Name, err)
+	}
+	return conf, nil
+}
+
+func outcome(ctx context.Context, err error) resilience.Outcome {
+	out := resilience.Outcome{Err: err, Cause: resilience.ConnectFailure}
+	var connect *ConnectError
+	switch gone := ctx.Err(); {
+	case errors.Is(gone, context.DeadlineExceeded):
+		out.Cause = resilience.Timeout
+	case gone != nil:
+		out.Cause = resilience.Canceled
+	case errors.As(err, &connect):
+		out.Cause = connect.Cause
+	}
+	if gone := ctx.Err(); gone != nil && !errors.Is(err, gone) { // net says "operation was canceled" in its own words
+		out.Err = fmt.Errorf("%w: %w", gone, err)
+	}
+	return out
+}
