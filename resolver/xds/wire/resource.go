@@ -1,6 +1,10 @@
 package wire
 
 import (
+	"fmt"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -15,6 +19,9 @@ const (
 	ClusterType  = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 	EndpointType = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 )
+
+// wrapperType is what a server may wrap a resource in to name it.
+const wrapperType = "type.googleapis.com/envoy.service.discovery.v3.Resource"
 
 // A Listener says where the routes of a name are, or what a server must know to
 // serve an address (LDS).
@@ -41,9 +48,9 @@ type RouteTable struct {
 	Warnings []string
 }
 
-// A Cluster is a cluster without, or with its endpoints (CDS).
+// A Cluster is a cluster, with its endpoints if they are static (CDS).
 type Cluster struct {
-	// Endpoints are those of a STATIC cluster; nil when EndpointsName is set.
+	// Endpoints are those of a STATIC cluster; not used when EndpointsName is set.
 	resolver.Cluster
 	// EndpointsName names the Endpoints to ask for; empty means a STATIC cluster.
 	EndpointsName string
@@ -66,4 +73,82 @@ func Marshal(m proto.Message) (*anypb.Any, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// Unwrap returns the resource itself if a server wrapped it into an
+// envoy.service.discovery.v3.Resource, else a.
+func Unwrap(a *anypb.Any) (*anypb.Any, error) {
+	if a.GetTypeUrl() != wrapperType {
+		return a, nil
+	}
+	var w discoveryv3.Resource
+	if err := a.UnmarshalTo(&w); err != nil {
+		return nil, fmt.Errorf("resource %q: %w", Name(a), err)
+	}
+	if w.GetResource() == nil {
+		return nil, fmt.Errorf("resource %q: resource: missing", w.GetName())
+	}
+	return w.GetResource(), nil
+}
+
+// Name is the name of a resource, wrapped or not, as far as it can be found even
+// where the resource does not decode; else "".
+func Name(a *anypb.Any) string {
+	if a.GetTypeUrl() != wrapperType {
+		return string(field(a.GetValue(), 1)) // name, or cluster_name, in all four types
+	}
+	if name := field(a.GetValue(), 3); len(name) > 0 {
+		return string(name)
+	}
+	return string(field(field(field(a.GetValue(), 2), 2), 1))
+}
+
+// field finds the last occurrence of a length-delimited field in what can be read of b.
+func field(b []byte, want protowire.Number) (last []byte) {
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			break
+		}
+		b = b[n:]
+		size := protowire.ConsumeFieldValue(num, typ, b)
+		if size < 0 {
+			break
+		}
+		if num == want && typ == protowire.BytesType {
+			last, _ = protowire.ConsumeBytes(b)
+		}
+		b = b[size:]
+	}
+	return last
+}
+
+// open unwraps and unpacks a resource into m and begins the report on it. what is
+// the kind of the resource in findings.
+func open(a *anypb.Any, what string, m proto.Message) (*report, error) {
+	r := &report{what: what, name: Name(a)}
+	if a == nil {
+		return nil, fmt.Errorf("%s: no resource", what)
+	}
+	a, err := Unwrap(a)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.UnmarshalTo(m); err != nil {
+		return nil, fmt.Errorf("%s %q: %w", what, r.name, err)
+	}
+	r.name = Name(a)
+	if r.name == "" {
+		r.refuse("name", "empty")
+	}
+	return r, nil
+}
+
+// pack is Marshal for messages made here, which always can be packed.
+func pack(m proto.Message) *anypb.Any {
+	a, err := Marshal(m)
+	if err != nil { // a string that is not UTF-8: readers refuse the empty Any
+		return new(anypb.Any)
+	}
+	return a
 }

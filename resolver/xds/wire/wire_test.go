@@ -1,0 +1,95 @@
+package wire
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"reflect"
+	"testing"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// testRoot is a certificate of a root.
+var testRoot = func() string {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		panic(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}()
+
+func marshal(t testing.TB, m proto.Message) *anypb.Any {
+	t.Helper()
+	a, err := Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// mirrored checks that what encode writes decode reads, and that it is the same bytes each time.
+func mirrored[T any](t testing.TB, v T, encode func(T) proto.Message, decode func(*anypb.Any) (*T, error)) {
+	t.Helper()
+	a := marshal(t, encode(v))
+	if b := marshal(t, encode(v)); !bytes.Equal(a.GetValue(), b.GetValue()) {
+		t.Fatalf("encoded twice, differently: %+v", v)
+	}
+	got, err := decode(a)
+	if err != nil {
+		t.Fatalf("%v\nof %+v", err, v)
+	}
+	if !reflect.DeepEqual(*got, v) {
+		t.Fatalf("got  %+v\nwant %+v", *got, v)
+	}
+}
+
+func TestDecodeIsTheReverseOfEncode(t *testing.T) {
+	for seed := range uint64(2000) {
+		g := newGen(seed)
+		mirrored(t, g.listener(), EncodeListener, DecodeListener)
+		mirrored(t, g.table(), EncodeRouteTable, DecodeRouteTable)
+		mirrored(t, g.cluster(), EncodeCluster, DecodeCluster)
+		e := g.assignment()
+		mirrored(t, e, EncodeEndpoints, DecodeEndpoints)
+	}
+}
+
+func TestResourcesAreUnwrappedAndNamed(t *testing.T) {
+	c := newGen(3).cluster()
+	a := marshal(t, EncodeCluster(c))
+	if got := Name(a); got != c.Name {
+		t.Errorf("Name is %q, want %q", got, c.Name)
+	}
+	w := marshal(t, &discoveryv3.Resource{Resource: a})
+	if got := Name(w); got != c.Name {
+		t.Errorf("Name of the wrapped resource is %q, want %q", got, c.Name)
+	}
+	got, err := DecodeCluster(w)
+	if err != nil || !reflect.DeepEqual(*got, c) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	w = marshal(t, &discoveryv3.Resource{Name: "outer", Resource: a})
+	if got := Name(w); got != "outer" {
+		t.Errorf("Name is %q, want the wrapper's", got)
+	}
+	a.Value = append(a.Value, 0xff) // no longer decodes
+	if got := Name(a); got != c.Name {
+		t.Errorf("Name of the broken resource is %q, want %q", got, c.Name)
+	}
+	if got := Name(nil); got != "" {
+		t.Errorf("Name of nothing is %q", got)
+	}
+}
