@@ -4,6 +4,11 @@
 // outlives configuration updates. A [Group] holds the hosts of one cluster and
 // the [Picker] built from them, which is built anew whenever the configuration
 // changes and swapped in by one atomic pointer. Nothing here calls a network.
+//
+// Only the lowest priority number that has a serving endpoint is used, and all of
+// its serving endpoints are alike but for their weights: LocalityWeight does not
+// count. That is what Envoy does while all hosts are healthy and no locality
+// policy is set.
 package balancer
 
 import (
@@ -16,54 +21,32 @@ import (
 // ErrNoHost means that the cluster has no host that may serve.
 var ErrNoHost = errors.New("balancer: no host")
 
-// A Want is what a Picker may know of an attempt. The zero Want wants any host.
-type Want struct {
-	// Avoid, if not nil, reports hosts that should not be picked while there is another.
-	Avoid Avoider
-}
-
-// An Avoider tells a Picker which hosts to pass over while there are others.
-// It must not block.
-type Avoider interface{ Avoid(*Host) bool }
-
-// A Picker chooses among the hosts it was built from. Pick never blocks, is safe
-// for concurrent use, does not allocate, and returns nil only when there are no
-// hosts. When Want.Avoid would leave none, it picks as if it were nil.
-type Picker interface{ Pick(Want) *Host }
-
-// newPicker builds the Picker of a policy. hosts is not empty, holds only hosts
-// that may serve, and is owned by the Picker.
-func newPicker(p Policy, hosts []*Host) Picker {
-	switch p.Kind {
-	case LeastRequest:
-		return newLeastRequest(p, hosts)
-	case Random:
-		return newRandom(hosts)
-	default:
-		return newRoundRobin(hosts)
-	}
-}
-
 // A Group is the live hosts of one cluster. The zero Group is empty and ready.
+// It is safe for concurrent use.
 type Group struct {
-	mu     sync.Mutex
-	policy Policy
-	hosts  map[string]*Host
-	list   []*Host // in the order of the configuration
+	mu        sync.Mutex
+	policy    Policy
+	endpoints []Endpoint // what Update was given last
+	hosts     map[string]*Host
+	list      []*Host // in the order of the configuration
 
 	picker atomic.Pointer[Picker]
 }
 
-// Update makes the group serve exactly these endpoints; a host whose address
-// stays keeps its state. It reports whether a host came or left. Of endpoints
-// with one address the first counts.
+// Update makes the group serve exactly these endpoints, which are kept and must not
+// be modified; a host whose address stays keeps its state. It reports whether a
+// host came or left. Of endpoints with one address the first counts. The same
+// slice again, under the same policy, costs nothing.
 func (g *Group) Update(p Policy, endpoints []Endpoint) (changed bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.hosts != nil && p == g.policy && same(endpoints, g.endpoints) {
+		return false
+	}
 	next := make(map[string]*Host, len(endpoints))
 	list := make([]*Host, 0, len(endpoints))
-	serving := make([]*Host, 0, len(endpoints))
-	for _, e := range endpoints {
+	for i := range endpoints {
+		e := &endpoints[i]
 		if next[e.Addr] != nil {
 			continue
 		}
@@ -72,16 +55,13 @@ func (g *Group) Update(p Policy, endpoints []Endpoint) (changed bool) {
 			h = newHost(e)
 			changed = true
 		} else {
-			h.endpoint.Store(&e)
+			h.endpoint.Store(e)
 		}
 		next[e.Addr] = h
 		list = append(list, h)
-		if e.Serves() {
-			serving = append(serving, h)
-		}
 	}
 	var picker *Picker
-	if serving = lowestPriority(serving); len(serving) > 0 {
+	if serving := serving(list); len(serving) > 0 {
 		p := newPicker(p, serving)
 		picker = &p
 	}
@@ -93,7 +73,7 @@ func (g *Group) Update(p Policy, endpoints []Endpoint) (changed bool) {
 			close(h.gone)
 		}
 	}
-	g.policy, g.hosts, g.list = p, next, list
+	g.policy, g.endpoints, g.hosts, g.list = p, endpoints, next, list
 	return changed
 }
 
@@ -115,11 +95,23 @@ func (g *Group) Hosts() []*Host {
 	return slices.Clone(g.list)
 }
 
-// lowestPriority keeps the hosts of the first priority that has any.
-func lowestPriority(hosts []*Host) []*Host {
+// serving returns the hosts of the lowest priority that may be given calls.
+func serving(hosts []*Host) (first []*Host) {
 	best := ^uint32(0)
 	for _, h := range hosts {
-		best = min(best, h.Endpoint().Priority)
+		e := h.Endpoint()
+		if !e.Serves() || e.Priority > best {
+			continue
+		}
+		if e.Priority < best {
+			best, first = e.Priority, first[:0]
+		}
+		first = append(first, h)
 	}
-	return slices.DeleteFunc(hosts, func(h *Host) bool { return h.Endpoint().Priority != best })
+	return first
+}
+
+// same reports whether a and b are one slice.
+func same(a, b []Endpoint) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }

@@ -14,9 +14,9 @@ type Host struct {
 	gone     chan struct{}
 }
 
-func newHost(e Endpoint) *Host {
+func newHost(e *Endpoint) *Host {
 	h := &Host{addr: e.Addr, gone: make(chan struct{})}
-	h.endpoint.Store(&e)
+	h.endpoint.Store(e)
 	return h
 }
 

@@ -1,35 +1,46 @@
 package balancer
 
-import "math/rand/v2"
-
-// leastRequest compares a few hosts drawn at random and takes the one with the
-// fewest attempts in flight (power of two choices; Envoy least_request, gRFC A48).
+// leastRequest draws a few hosts by weight and takes the one with the fewest
+// attempts in flight for its weight; of equals the first drawn (power of two
+// choices; Envoy least_request, gRFC A48). So idle hosts are taken in proportion
+// to their weights, and busy ones are filled in proportion to them.
 type leastRequest struct {
-	hosts   []*Host
+	shares
 	choices int
 }
 
-func newLeastRequest(p Policy, hosts []*Host) *leastRequest {
-	n := int(min(p.Choices, 10))
-	if n < 2 {
-		n = 2
-	}
-	return &leastRequest{hosts, n}
+func newLeastRequest(p Policy, s shares) *leastRequest {
+	return &leastRequest{s, int(min(max(p.Choices, 2), 10))}
 }
 
 func (l *leastRequest) Pick(w Want) *Host {
-	var best *Host
-	for range l.choices {
-		h := l.hosts[rand.IntN(len(l.hosts))]
+	first := 0
+	if w.Avoid == nil {
+		first = l.draw()
+	} else if i, ok := l.drawOther(w.Avoid); ok {
+		first = i
+	} else {
+		first, w.Avoid = i, nil
+	}
+	n := len(l.hosts)
+	rivals := l.choices - 1
+	all := l.choices >= n // no need to draw, then
+	if all {
+		rivals = n - 1
+	}
+	best, busy := first, l.hosts[first].InFlight()
+	for i := 1; i <= rivals && busy > 0; i++ {
+		next := (first + i) % n
+		if !all {
+			next = l.draw()
+		}
+		h := l.hosts[next]
 		if w.Avoid != nil && w.Avoid.Avoid(h) {
 			continue
 		}
-		if best == nil || h.InFlight() < best.InFlight() {
-			best = h
+		if k := h.InFlight(); float64(k)*float64(l.weight(best)) < float64(busy)*float64(l.weight(next)) {
+			best, busy = next, k
 		}
 	}
-	if best != nil {
-		return best
-	}
-	return (&random{l.hosts}).Pick(w)
+	return l.hosts[best]
 }

@@ -1,21 +1,12 @@
 package balancer
 
-import "math/rand/v2"
-
-// random takes any host with equal chance.
-type random struct{ hosts []*Host }
-
-func newRandom(hosts []*Host) *random { return &random{hosts} }
+// random takes any host, by weight (Envoy random).
+type random struct{ shares }
 
 func (r *random) Pick(w Want) *Host {
-	n := len(r.hosts)
-	start := rand.IntN(n)
-	if w.Avoid != nil {
-		for i := range n {
-			if h := r.hosts[(start+i)%n]; !w.Avoid.Avoid(h) {
-				return h
-			}
-		}
+	if w.Avoid == nil {
+		return r.hosts[r.draw()]
 	}
-	return r.hosts[start]
+	i, _ := r.drawOther(w.Avoid)
+	return r.hosts[i]
 }

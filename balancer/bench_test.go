@@ -1,0 +1,48 @@
+package balancer
+
+import (
+	"fmt"
+	"testing"
+)
+
+func BenchmarkPick(b *testing.B) {
+	for _, k := range []Kind{RoundRobin, Random, LeastRequest} {
+		for _, n := range []int{10, 1000, 10000} {
+			for _, weights := range []string{"equal", "weighted"} {
+				es := make([]Endpoint, n)
+				for i := range es {
+					es[i].Addr = fmt.Sprint(i)
+					if weights == "weighted" {
+						es[i].Weight = uint32(i%7 + 1)
+					}
+				}
+				var g Group
+				g.Update(Policy{Kind: k}, es)
+				b.Run(fmt.Sprintf("%v/%d/%s", k, n, weights), func(b *testing.B) {
+					b.ReportAllocs()
+					b.RunParallel(func(pb *testing.PB) {
+						for pb.Next() {
+							if h, err := g.Pick(Want{}); err != nil || h == nil {
+								b.Fatal(err)
+							}
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+func BenchmarkUpdate(b *testing.B) {
+	es := [2][]Endpoint{make([]Endpoint, 1000), make([]Endpoint, 1000)}
+	for i := range es[0] {
+		es[0][i].Addr = fmt.Sprint(i)
+		es[1][i].Addr = fmt.Sprint(i)
+	}
+	es[1][7].Addr = "another"
+	var g Group
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		g.Update(Policy{}, es[i%2])
+	}
+}
