@@ -88,7 +88,8 @@ func (p *parser) text(text []byte, first int) {
 	}
 	if err != nil {
 		line, message := syntaxError(err)
-		p.fail(first+max(line, 1)-1, "not YAML: %s", message)
+		last := bytes.Count(bytes.TrimRight(text, "\n"), []byte("\n")) + 1
+		p.fail(first+min(max(line, 1), last)-1, "not YAML: %s", message)
 	}
 }
 
@@ -433,6 +434,9 @@ func syntaxError(err error) (line int, message string) {
 	if m := atLine.FindStringSubmatch(message); m != nil {
 		line, _ = strconv.Atoi(m[1])
 		message = message[len(m[0]):]
+	}
+	if strings.HasPrefix(message, "did not find expected") {
+		line++ // the parser, other than the scanner, counts from 0
 	}
 	return line, message
 }
