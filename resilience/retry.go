@@ -1,6 +1,9 @@
 package resilience
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // A Retry says when a call may be tried again. The zero Retry never repeats.
 type Retry struct {
@@ -40,26 +43,32 @@ func (r Retry) Next(attempt uint32, o Outcome) (pause time.Duration, again bool)
 		base = 25 * time.Millisecond
 	}
 	if limit <= 0 {
-		limit = 10 * base
+		limit = times(base, 10)
 	}
 	pause = base
 	for range attempt - 1 {
 		if pause >= limit {
 			break
 		}
-		pause *= 2
+		pause = times(pause, 2)
 	}
 	return min(pause, limit), true
 }
 
+// allows reports whether one of the conditions holds. A gRPC call that reached no
+// server is UNAVAILABLE to its caller, and so it is here.
 func (r Retry) allows(o Outcome) bool {
 	switch o.Cause {
-	case HostLeft, Unsent, ConnectFailure:
-		return r.On&OnConnectFailure != 0
-	case Refused:
-		return r.On&(OnRefusedStream|OnConnectFailure) != 0
 	case Canceled, Timeout:
 		return false
+	case HostLeft, Unsent, ConnectFailure:
+		if r.On&OnConnectFailure != 0 {
+			return true
+		}
+	case Refused:
+		if r.On&(OnRefusedStream|OnConnectFailure) != 0 {
+			return true
+		}
 	}
 	if o.GRPC {
 		switch o.Code {
@@ -70,4 +79,12 @@ func (r Retry) allows(o Outcome) bool {
 		}
 	}
 	return false
+}
+
+// times is d·n, or the longest duration if that is shorter.
+func times(d, n time.Duration) time.Duration {
+	if d > math.MaxInt64/n {
+		return math.MaxInt64
+	}
+	return d * n
 }
