@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftmesh/weft/controlserver/catalog"
+	"github.com/weftmesh/weft/controlserver/explain"
+	"github.com/weftmesh/weft/controlserver/publish"
+)
+
+func explainCommand() *cobra.Command {
+	var (
+		config, from, method string
+		headers, labels      []string
+	)
+	cmd := &cobra.Command{
+		Use:   "explain --config DIR --from SERVICE [flags] URL",
+		Short: "Say which route, cluster, policy and endpoints a request gets, and why",
+		Long: `Say which route, cluster, policy and endpoints a request gets, and why the
+other routes do not take it. For a gRPC call write mesh:///payments/shop.Payments/Charge.
+Processes that registered themselves are not in the files and so not among the endpoints.`,
+		Example: `  meshctl explain --config mesh --from orders --header x-tester=yes http://payments/charge`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := caller(from, labels)
+			if err != nil {
+				return err
+			}
+			req, err := request(args[0], method, headers)
+			if err != nil {
+				return err
+			}
+			f, err := read([]string{config})
+			if err != nil {
+				return err
+			}
+			c := catalog.Merge(f)
+			a, err := explain.Explain(publish.New(c, nil).View(client), req)
+			if err != nil {
+				return err
+			}
+			w := cmd.OutOrStdout()
+			fmt.Fprintf(w, "%s calls %s %s\n", from, req.Method, args[0])
+			a.Print(w)
+			for _, finding := range c.Check() {
+				if finding.Severity == catalog.Error {
+					fmt.Fprintf(w, "the configuration has errors (see meshctl check %s); a running server may still use an older version of what they refuse\n", config)
+					break
+				}
+			}
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&config, "config", "", "directory or file with the configuration")
+	flags.StringVar(&from, "from", "", "the calling service, as NAME or NAME.NAMESPACE")
+	flags.StringVar(&method, "method", "", `HTTP method (default "GET"; "POST" for gRPC)`)
+	flags.StringArrayVar(&headers, "header", nil, "a request header, as name=value (may be repeated)")
+	flags.StringArrayVar(&labels, "label", nil, "a label of the calling workload, as name=value (default app=NAME)")
+	cmd.MarkFlagRequired("config")
+	cmd.MarkFlagRequired("from")
+	return cmd
+}
+
+func caller(from string, labels []string) (publish.Client, error) {
+	name, ns, _ := strings.Cut(from, ".")
+	c := publish.Client{Namespace: ns, Labels: map[string]string{"app": name}}
+	if c.Namespace == "" {
+		c.Namespace = catalog.DefaultNamespace
+	}
+	for _, l := range labels {
+		k, v, ok := strings.Cut(l, "=")
+		if !ok {
+			return c, usageError{fmt.Errorf("--label %q is not name=value", l)}
+		}
+		c.Labels[k] = v
+	}
+	return c, nil
+}
+
+func request(text, method string, headers []string) (explain.Request, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return explain.Request{}, usageError{err}
+	}
+	r := explain.Request{Method: method, URL: u, Header: http.Header{}}
+	if u.Scheme == "mesh" {
+		host, path, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+		u.Host, u.Path = host, "/"+path
+		if r.Method == "" {
+			r.Method = http.MethodPost
+		}
+		r.Header.Set("Content-Type", "application/grpc")
+	}
+	if r.Method == "" {
+		r.Method = http.MethodGet
+	}
+	if u.Host == "" {
+		return r, usageError{fmt.Errorf("%q names no service: write http://SERVICE/PATH or mesh:///SERVICE/METHOD", text)}
+	}
+	for _, h := range headers {
+		k, v, ok := strings.Cut(h, "=")
+		if !ok {
+			return r, usageError{fmt.Errorf("--header %q is not name=value", h)}
+		}
+		r.Header.Add(k, v)
+	}
+	return r, nil
+}

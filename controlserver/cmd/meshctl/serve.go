@@ -1,0 +1,45 @@
+package main
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftmesh/weft/controlserver"
+)
+
+func serveCommand() *cobra.Command {
+	cfg := controlserver.Config{}
+	var logJSON bool
+	cmd := &cobra.Command{
+		Use:   "serve --config DIR",
+		Short: "Run a control server over a directory of YAML",
+		Long: `Run a control server over a directory tree of YAML (ServiceEntry, WorkloadEntry,
+VirtualService, DestinationRule). Changes are in use within a second. What is wrong is
+logged and shown by meshctl status; the last good version of it stays in use.
+
+Clients are not authenticated: listen on addresses that only they can reach.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var handler slog.Handler = slog.NewTextHandler(cmd.ErrOrStderr(), nil)
+			if logJSON {
+				handler = slog.NewJSONHandler(cmd.ErrOrStderr(), nil)
+			}
+			cfg.Logger = slog.New(handler)
+			s, err := controlserver.New(cfg)
+			if err != nil {
+				return err
+			}
+			return s.Run(cmd.Context())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&cfg.Dir, "config", "", "directory with the configuration")
+	flags.StringVar(&cfg.Listen, "listen", ":18000", "address for xDS clients")
+	flags.StringVar(&cfg.Web, "web", "127.0.0.1:18080", `address of the status page; "" for none`)
+	flags.DurationVar(&cfg.Grace, "grace", 10*time.Second, "how long a process stays registered whose stream broke")
+	flags.BoolVar(&logJSON, "log-json", false, "log as JSON")
+	cmd.MarkFlagRequired("config")
+	return cmd
+}

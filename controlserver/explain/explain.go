@@ -1,0 +1,191 @@
+// Package explain answers, from the configuration alone, where a request would
+// go and why the other routes do not take it.
+package explain
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/weftmesh/weft/balancer"
+	"github.com/weftmesh/weft/controlserver/publish"
+	"github.com/weftmesh/weft/resilience"
+	"github.com/weftmesh/weft/resolver"
+)
+
+// A Request is what is asked about.
+type Request struct {
+	Method string // "GET" when empty; "POST" for gRPC
+	URL    *url.URL
+	Header http.Header
+}
+
+// An Answer says what would become of a request.
+type Answer struct {
+	Service string
+	Routes  []Verdict // in the order in which they are tried
+	Taken   *resolver.Route
+	Targets []Target
+}
+
+// A Verdict is one route and why it does not take the request; Against is empty for the one that does.
+type Verdict struct {
+	Route   resolver.Route
+	Against []string
+	// Unreached says that an earlier route took the request.
+	Unreached bool
+}
+
+// A Target is a cluster the route leads to.
+type Target struct {
+	Name    string
+	Share   float64 // of the route's calls, 0 to 1
+	Missing bool    // no such cluster: a host, port or subset that does not exist
+	Balance balancer.Policy
+	Hosts   []balancer.Endpoint
+}
+
+// Explain asks what a client's view holds for a request. The error says that
+// there is no such service.
+func Explain(v *publish.View, r Request) (*Answer, error) {
+	s, err := v.Service(r.URL.Host)
+	if err != nil {
+		return nil, err
+	}
+	a := &Answer{Service: s.Name}
+	req := request(r)
+	for _, vh := range s.VirtualHosts {
+		for i := range vh.Routes {
+			route := vh.Routes[i]
+			verdict := Verdict{Route: route, Unreached: a.Taken != nil}
+			if a.Taken == nil {
+				if verdict.Against, err = against(route.Match, req); err != nil {
+					return nil, err
+				}
+				if len(verdict.Against) == 0 {
+					a.Taken = &route
+					a.Targets = targets(s, route)
+				}
+			}
+			a.Routes = append(a.Routes, verdict)
+		}
+	}
+	return a, nil
+}
+
+func request(r Request) *resolver.Request {
+	method := r.Method
+	if method == "" {
+		method = http.MethodGet
+	}
+	path := r.URL.EscapedPath()
+	if path == "" {
+		path = "/"
+	}
+	return &resolver.Request{
+		Authority: r.URL.Host, Scheme: "http", Method: method, Path: path,
+		Query: r.URL.RawQuery, Header: header(r.Header),
+	}
+}
+
+type header http.Header
+
+func (h header) Values(n resolver.HeaderName) []string { return h[n.Canonical] }
+
+// against lists the conditions of a match that do not hold. Each is tried alone,
+// by the very code that serves calls.
+func against(m resolver.Match, req *resolver.Request) ([]string, error) {
+	var out []string
+	try := func(one resolver.Match, text string) error {
+		route := resolver.Route{Match: one, To: []resolver.Target{{Cluster: "x", Weight: 1}}}
+		t, err := resolver.NewTable(&resolver.Service{
+			VirtualHosts: []resolver.VirtualHost{{Name: "explain", Domains: []string{"*"}, Routes: []resolver.Route{route}}},
+		})
+		if err == nil && t.Match(req) < 0 {
+			out = append(out, text)
+		}
+		return err
+	}
+	if err := try(resolver.Match{Path: m.Path}, fmt.Sprintf("path %s is not %s", req.Path, Path(m.Path))); err != nil {
+		return nil, err
+	}
+	for _, h := range m.Headers {
+		if err := try(resolver.Match{Headers: []resolver.HeaderMatch{h}}, Header(h)+" does not hold"); err != nil {
+			return nil, err
+		}
+	}
+	for _, q := range m.Query {
+		if err := try(resolver.Match{Query: []resolver.QueryMatch{q}}, "query "+q.Name+" "+text(q.Is)+" does not hold"); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func targets(s *resolver.Service, r resolver.Route) []Target {
+	var total float64
+	for _, t := range r.To {
+		total += float64(t.Weight)
+	}
+	var out []Target
+	for _, t := range r.To {
+		c, ok := s.Clusters[t.Cluster]
+		one := Target{Name: t.Cluster, Share: 1, Missing: !ok, Balance: c.Balance, Hosts: c.Endpoints}
+		if len(r.To) > 1 && total > 0 {
+			one.Share = float64(t.Weight) / total
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+// Print writes the answer for a person.
+func (a *Answer) Print(w io.Writer) {
+	for i, v := range a.Routes {
+		name := v.Route.Name
+		if name == "" {
+			name = fmt.Sprintf("#%d", i+1)
+		}
+		switch {
+		case v.Unreached:
+			fmt.Fprintf(w, "  route %s: not reached\n", name)
+		case len(v.Against) > 0:
+			fmt.Fprintf(w, "  route %s: no: %s\n", name, strings.Join(v.Against, "; "))
+		default:
+			fmt.Fprintf(w, "> route %s: yes: %s\n", name, Match(v.Route.Match))
+		}
+	}
+	if a.Taken == nil {
+		fmt.Fprintf(w, "no route of %s takes the request: the caller gets an error (HTTP 404, gRPC UNAVAILABLE)\n", a.Service)
+		return
+	}
+	if a.Taken.Unsupported != "" {
+		fmt.Fprintf(w, "  calls fail: %s\n", a.Taken.Unsupported)
+	}
+	fmt.Fprintf(w, "  policy: %s\n", Policy(a.Taken.Policy))
+	for _, t := range a.Targets {
+		fmt.Fprintf(w, "  cluster %s: %.4g %%, ", t.Name, 100*t.Share)
+		if t.Missing {
+			fmt.Fprintln(w, "does not exist: calls fail")
+			continue
+		}
+		fmt.Fprintf(w, "%s, %d endpoints\n", t.Balance.Kind, len(t.Hosts))
+		for _, h := range t.Hosts {
+			fmt.Fprintf(w, "    %s weight %d %s%s\n", h.Addr, max(h.Weight, 1), h.Health, labels(h.Labels))
+		}
+	}
+}
+
+// Policy says a policy in words.
+func Policy(p resilience.Policy) string {
+	timeout := "no timeout"
+	if p.Timeout > 0 {
+		timeout = "timeout " + p.Timeout.String()
+	}
+	if p.Retry.Attempts == 0 {
+		return timeout + ", no retries"
+	}
+	return fmt.Sprintf("%s, up to %d retries on %s", timeout, p.Retry.Attempts, p.Retry.On)
+}

@@ -1,0 +1,118 @@
+package publish
+
+import (
+	"cmp"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+
+	"github.com/weftmesh/weft/balancer"
+	"github.com/weftmesh/weft/controlserver/catalog"
+	"github.com/weftmesh/weft/resolver"
+)
+
+// clusterName is Istio's name for a subset of a port of a service, so that
+// dashboards and people can read it.
+func clusterName(port uint32, subset, host string) string {
+	return "outbound|" + strconv.FormatUint(uint64(port), 10) + "|" + subset + "|" + host
+}
+
+// parseCluster is the reverse of clusterName.
+func parseCluster(name string) (port uint32, subset, host string, ok bool) {
+	parts := strings.Split(name, "|")
+	if len(parts) != 4 || parts[0] != "outbound" {
+		return 0, "", "", false
+	}
+	n, err := strconv.ParseUint(parts[1], 10, 16)
+	return uint32(n), parts[2], parts[3], err == nil
+}
+
+// cluster is the policy of a cluster, without its endpoints.
+func (v *View) cluster(s *catalog.Service, port catalog.Port, subset string) resolver.Cluster {
+	c := resolver.Cluster{
+		Name:    clusterName(port.Number, subset, s.Host),
+		Balance: balancer.Policy{Kind: balancer.LeastRequest},
+		HTTP2:   port.Protocol == catalog.HTTP2 || port.Protocol == catalog.GRPC,
+	}
+	rule := v.catalog.DestinationRule(v.client.Namespace, s)
+	if rule == nil {
+		return c
+	}
+	lb := balancing(rule.Spec.GetTrafficPolicy(), port.Number)
+	if sub, ok := rule.Subset(subset); ok {
+		// A block of the subset takes the place of the rule's block.
+		lb = cmp.Or(balancing(sub.GetTrafficPolicy(), port.Number), lb)
+	}
+	switch lb.GetSimple() {
+	case networking.LoadBalancerSettings_ROUND_ROBIN:
+		c.Balance.Kind = balancer.RoundRobin
+	case networking.LoadBalancerSettings_RANDOM:
+		c.Balance.Kind = balancer.Random
+		if v.client.Dialect == GRPC { // gRPC refuses clusters with RANDOM; over many calls round robin shares alike
+			c.Balance.Kind = balancer.RoundRobin
+		}
+	}
+	return c
+}
+
+// balancing is the load balancing of a port; nil if nothing is said. Settings of
+// the port replace those of the destination whole, also where they leave a block out.
+func balancing(p *networking.TrafficPolicy, port uint32) *networking.LoadBalancerSettings {
+	for _, l := range p.GetPortLevelSettings() {
+		if l.GetPort().GetNumber() == port {
+			return l.GetLoadBalancer()
+		}
+	}
+	return p.GetLoadBalancer()
+}
+
+// endpoints are who serves a cluster, in a stable order.
+func (v *View) endpoints(s *catalog.Service, port catalog.Port, subset string) []balancer.Endpoint {
+	var want map[string]string
+	if subset != "" {
+		sub, ok := v.catalog.DestinationRule(v.client.Namespace, s).Subset(subset)
+		if !ok {
+			return nil
+		}
+		want = sub.GetLabels()
+	}
+	var out []balancer.Endpoint
+	for _, e := range s.Endpoints(port.Number) {
+		if !e.Matches(want) {
+			continue
+		}
+		for _, ip := range v.addresses(e.Address) {
+			out = append(out, balancer.Endpoint{
+				Addr:     net.JoinHostPort(ip, strconv.FormatUint(uint64(e.Port), 10)),
+				Hostname: hostname(e.Address, ip),
+				Weight:   max(e.Weight, 1),
+				Locality: e.Locality,
+				Health:   e.Health,
+				Labels:   e.Labels,
+			})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b balancer.Endpoint) int { return cmp.Compare(a.Addr, b.Addr) })
+	return slices.CompactFunc(out, func(a, b balancer.Endpoint) bool { return a.Addr == b.Addr })
+}
+
+// addresses are the IP addresses of an endpoint's address, which may be a name.
+func (v *View) addresses(address string) []string {
+	if net.ParseIP(address) != nil {
+		return []string{address}
+	}
+	if v.lookup == nil {
+		return nil
+	}
+	return v.lookup(address)
+}
+
+func hostname(address, ip string) string {
+	if address == ip {
+		return ""
+	}
+	return address
+}

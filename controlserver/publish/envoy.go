@@ -1,0 +1,61 @@
+package publish
+
+import (
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/weftmesh/weft/resolver"
+)
+
+// What an Envoy sidecar gets: one listener on loopback that its application uses
+// as an HTTP proxy, and one table with a virtual host for each port of each service.
+const (
+	sidecarListener = "outbound"
+	sidecarRoutes   = "outbound"
+)
+
+// sidecarHosts are the virtual hosts of all services. Envoy refuses a table in
+// which two virtual hosts have one domain: the first service keeps it.
+func (v *View) sidecarHosts() []resolver.VirtualHost {
+	var out []resolver.VirtualHost
+	taken := map[string]bool{}
+	for _, s := range v.catalog.Services() {
+		if !s.VisibleTo(v.client.Namespace) {
+			continue
+		}
+		for _, p := range s.Ports {
+			if !p.Protocol.IsHTTP() {
+				continue
+			}
+			number := strconv.FormatUint(uint64(p.Number), 10)
+			def, ok := s.DefaultPort()
+			var domains []string
+			for _, name := range s.Names(v.client.Namespace) {
+				for _, d := range domainsOf(name, number, ok && def.Number == p.Number) {
+					if !taken[d] {
+						taken[d] = true
+						domains = append(domains, d)
+					}
+				}
+			}
+			if len(domains) > 0 {
+				out = append(out, resolver.VirtualHost{Name: s.Host + ":" + number, Domains: domains, Routes: v.routes(s, p)})
+			}
+		}
+	}
+	return out
+}
+
+func domainsOf(name, port string, isDefault bool) []string {
+	if strings.Contains(name, ":") { // IPv6
+		name = "[" + name + "]"
+	}
+	domains := []string{name + ":" + port}
+	if isDefault {
+		domains = append(domains, name)
+	}
+	return domains
+}
+
+func isIP(s string) bool { return net.ParseIP(s) != nil }

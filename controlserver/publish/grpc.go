@@ -1,0 +1,107 @@
+package publish
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/weftmesh/weft/resolver"
+)
+
+// phrase puts routes into the client's dialect.
+func (v *View) phrase(routes []resolver.Route) []resolver.Route {
+	if v.client.Dialect != GRPC {
+		return routes
+	}
+	var out []resolver.Route
+	for _, r := range routes {
+		out = append(out, forGRPC(r)...)
+	}
+	return out
+}
+
+// forGRPC says with what gRPC's own client understands what a route says, by as
+// many routes as that takes; none if no RPC can take the route.
+func forGRPC(r resolver.Route) []resolver.Route {
+	if len(r.Match.Query) > 0 { // an RPC has no query
+		return nil
+	}
+	headers, ok := rpcHeaders(r.Match.Headers)
+	if !ok {
+		return nil
+	}
+	routes := []resolver.Route{r}
+	routes[0].Match.Headers = nil
+	if p := r.Match.Path; p.Kind == resolver.PathSegmentPrefix { // refused with the whole table
+		prefix := strings.TrimSuffix(p.Value, "/")
+		routes = append(routes, routes[0])
+		routes[0].Match.Path.Kind, routes[0].Match.Path.Value = resolver.PathExact, prefix
+		routes[1].Match.Path.Kind, routes[1].Match.Path.Value = resolver.PathPrefix, prefix+"/"
+	}
+	for _, h := range headers {
+		routes = withHeader(routes, h)
+	}
+	return routes
+}
+
+// rpcHeaders decides what is known of every RPC: its method, scheme and content
+// type. gRPC's client would never match those.
+func rpcHeaders(headers []resolver.HeaderMatch) (rest []resolver.HeaderMatch, ok bool) {
+	for _, h := range headers {
+		var value string
+		switch h.Name {
+		case ":method":
+			value = "POST"
+		case ":scheme":
+			value = "http"
+		default:
+			rest = append(rest, h)
+			continue
+		}
+		if holds(h.Is, value) == h.Invert {
+			return nil, false
+		}
+	}
+	return rest, true
+}
+
+func holds(m resolver.StringMatch, s string) bool {
+	want := m.Value
+	if m.IgnoreCase {
+		want, s = strings.ToLower(want), strings.ToLower(s)
+	}
+	switch m.Kind {
+	case resolver.StringExact:
+		return s == want
+	case resolver.StringPrefix:
+		return strings.HasPrefix(s, want)
+	case resolver.StringSuffix:
+		return strings.HasSuffix(s, want)
+	case resolver.StringContains:
+		return strings.Contains(s, want)
+	case resolver.StringRegex:
+		re, err := regexp.Compile("^(?:" + m.Value + ")$")
+		return err == nil && re.MatchString(s)
+	case resolver.StringPresent:
+		return true
+	}
+	return false
+}
+
+// withHeader adds a condition to each route. One that an absent header fulfils
+// takes two routes, since gRPC's client never matches an absent header otherwise.
+func withHeader(routes []resolver.Route, h resolver.HeaderMatch) []resolver.Route {
+	absentHolds := h.MissingAsEmpty && holds(h.Is, "") == !h.Invert
+	h.MissingAsEmpty = false
+	var out []resolver.Route
+	add := func(r resolver.Route, h resolver.HeaderMatch) {
+		r.Match.Headers = append(r.Match.Headers[:len(r.Match.Headers):len(r.Match.Headers)], h)
+		out = append(out, r)
+	}
+	for _, r := range routes {
+		if absentHolds {
+			add(r, resolver.HeaderMatch{Name: h.Name, Is: resolver.StringMatch{Kind: resolver.StringPresent}, Invert: true})
+		}
+		add(r, h)
+	}
+	return out
+}

@@ -1,0 +1,286 @@
+// Package publish turns the catalog into what each client may see, as the
+// resolver's values, phrased in the client's dialect.
+//
+// A [Publisher] holds one catalog. A [View] is what clients alike see of it; it
+// makes a resource when somebody asks for it.
+package publish
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weftmesh/weft/controlserver/catalog"
+	"github.com/weftmesh/weft/resolver"
+	"github.com/weftmesh/weft/resolver/xds/wire"
+)
+
+// A Publisher makes the views of one catalog. It is safe for concurrent use.
+type Publisher struct {
+	catalog  *catalog.Catalog
+	lookup   Lookup
+	labelled bool // some route asks for the caller's labels
+
+	mu    sync.Mutex
+	views map[string]*View
+}
+
+// A Lookup returns the IP addresses of a name as known now; none if it is not
+// known yet. It must not block.
+type Lookup func(name string) []string
+
+// New returns the Publisher of a catalog. lookup may be nil: then names have no addresses.
+func New(c *catalog.Catalog, lookup Lookup) *Publisher {
+	p := &Publisher{catalog: c, lookup: lookup, views: map[string]*View{}}
+	for _, vs := range c.VirtualServices() {
+		for _, rule := range vs.Spec.GetHttp() {
+			for _, m := range rule.GetMatch() {
+				p.labelled = p.labelled || len(m.GetSourceLabels()) > 0
+			}
+		}
+	}
+	return p
+}
+
+// View returns what the client sees. Clients alike share one.
+func (p *Publisher) View(c Client) *View {
+	key := c.key(p.labelled)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	v := p.views[key]
+	if v == nil {
+		v = &View{catalog: p.catalog, lookup: p.lookup, client: c}
+		p.views[key] = v
+	}
+	return v
+}
+
+// Names are the names that endpoints of the catalog are known by instead of an IP
+// address: what a Lookup has to know.
+func Names(c *catalog.Catalog) map[string]bool {
+	names := map[string]bool{}
+	for _, s := range c.Services() {
+		for _, p := range s.Ports {
+			for _, e := range s.Endpoints(p.Number) {
+				if e.Port != 0 && !isIP(e.Address) {
+					names[e.Address] = true
+				}
+			}
+		}
+	}
+	return names
+}
+
+// A View is the catalog as one sort of client sees it. It is immutable.
+type View struct {
+	catalog *catalog.Catalog
+	lookup  Lookup
+	client  Client
+}
+
+// Message makes a resource; nil if the client has none of that name.
+func (v *View) Message(typeURL, name string) proto.Message {
+	switch typeURL {
+	case wire.ListenerType:
+		if l, ok := v.Listener(name); ok {
+			return wire.EncodeListener(l)
+		}
+	case wire.RouteType:
+		if t, ok := v.RouteTable(name); ok {
+			return wire.EncodeRouteTable(t)
+		}
+	case wire.ClusterType:
+		if c, ok := v.Cluster(name); ok {
+			return wire.EncodeCluster(c)
+		}
+	case wire.EndpointType:
+		if e, ok := v.Endpoints(name); ok {
+			return wire.EncodeEndpoints(e)
+		}
+	}
+	return nil
+}
+
+// All lists the names of a type that a client gets without asking for names.
+func (v *View) All(typeURL string) []string {
+	switch {
+	case typeURL == wire.ListenerType && v.client.Dialect == Envoy:
+		return []string{sidecarListener}
+	case typeURL == wire.ListenerType:
+		return v.listenerNames()
+	case typeURL == wire.ClusterType:
+		return v.clusterNames()
+	}
+	return nil
+}
+
+func (v *View) listenerNames() []string {
+	var names []string
+	for _, s := range v.catalog.Services() {
+		if !s.VisibleTo(v.client.Namespace) {
+			continue
+		}
+		for _, p := range s.Ports {
+			names = append(names, s.Host+":"+strconv.FormatUint(uint64(p.Number), 10))
+		}
+	}
+	return names
+}
+
+// clusterNames are the clusters that routes lead to.
+func (v *View) clusterNames() []string {
+	var names []string
+	seen := map[string]bool{}
+	for _, s := range v.catalog.Services() {
+		if !s.VisibleTo(v.client.Namespace) {
+			continue
+		}
+		for _, p := range s.Ports {
+			for _, r := range v.phrase(v.routes(s, p)) {
+				for _, t := range r.To {
+					if !seen[t.Cluster] {
+						seen[t.Cluster] = true
+						if _, ok := v.Cluster(t.Cluster); ok {
+							names = append(names, t.Cluster)
+						}
+					}
+				}
+			}
+		}
+	}
+	return names
+}
+
+// Missing says why there is no such resource, for the person who asked for it.
+func (v *View) Missing(typeURL, name string) string {
+	if typeURL != wire.ListenerType || strings.HasPrefix(name, inboundPrefix) {
+		return fmt.Sprintf("no resource %q", name)
+	}
+	if s, port := v.catalog.Service(v.client.Namespace, name); s != nil {
+		var have []string
+		for _, p := range s.Ports {
+			have = append(have, strconv.FormatUint(uint64(p.Number), 10))
+		}
+		if port == 0 {
+			return fmt.Sprintf("service %q has several ports: name one of %s", name, strings.Join(have, ", "))
+		}
+		return fmt.Sprintf("service %q has no port %d; it has %s", name, port, strings.Join(have, ", "))
+	}
+	text := fmt.Sprintf("no service %q", name)
+	if near := v.catalog.Nearest(name, 3); len(near) > 0 {
+		text += "; nearest: " + strings.Join(near, ", ")
+	}
+	return text
+}
+
+// inboundPrefix begins the names of what servers ask for themselves (Istio).
+const inboundPrefix = "xds.istio.io/grpc/lds/inbound/"
+
+// Listener returns what is behind a name that a client calls, or the address a server serves.
+func (v *View) Listener(name string) (wire.Listener, bool) {
+	if addr, ok := strings.CutPrefix(name, inboundPrefix); ok {
+		return wire.Listener{Name: name, Inbound: &resolver.Inbound{Addr: addr}}, v.client.Dialect == Weft
+	}
+	if v.client.Dialect == Envoy {
+		return wire.Listener{Name: name, Address: v.client.Listen, RouteConfig: sidecarRoutes}, name == sidecarListener
+	}
+	s, port := v.find(name)
+	if s == nil {
+		return wire.Listener{}, false
+	}
+	return wire.Listener{Name: name, RouteConfig: clusterName(port.Number, "", s.Host)}, true
+}
+
+// RouteTable returns the routes of one port of a service, or of all for a sidecar.
+func (v *View) RouteTable(name string) (wire.RouteTable, bool) {
+	if name == sidecarRoutes && v.client.Dialect == Envoy {
+		return wire.RouteTable{Name: name, VirtualHosts: v.sidecarHosts()}, true
+	}
+	s, port, _, ok := v.parse(name)
+	if !ok {
+		return wire.RouteTable{}, false
+	}
+	// A table serves one name of one port: whatever authority a caller writes, it has been found.
+	host := resolver.VirtualHost{Name: s.Host, Domains: []string{"*"}, Routes: v.phrase(v.routes(s, port))}
+	return wire.RouteTable{Name: name, VirtualHosts: []resolver.VirtualHost{host}}, true
+}
+
+// Cluster returns the policy of a cluster.
+func (v *View) Cluster(name string) (wire.Cluster, bool) {
+	s, port, subset, ok := v.parse(name)
+	if !ok {
+		return wire.Cluster{}, false
+	}
+	if subset != "" {
+		if _, ok := v.catalog.DestinationRule(v.client.Namespace, s).Subset(subset); !ok {
+			return wire.Cluster{}, false
+		}
+	}
+	return wire.Cluster{Cluster: v.cluster(s, port, subset), EndpointsName: name}, true
+}
+
+// Endpoints returns who serves a cluster; there may be nobody.
+func (v *View) Endpoints(name string) (wire.Endpoints, bool) {
+	s, port, subset, ok := v.parse(name)
+	if !ok {
+		return wire.Endpoints{}, false
+	}
+	return wire.Endpoints{Name: name, Endpoints: v.endpoints(s, port, subset)}, true
+}
+
+// Service returns all that a client is told of a name, in one value, or why there is nothing.
+func (v *View) Service(name string) (*resolver.Service, error) {
+	l, ok := v.Listener(name)
+	if !ok || l.Inbound != nil {
+		return nil, &resolver.UnknownError{Name: name, Detail: v.Missing(wire.ListenerType, name)}
+	}
+	t, _ := v.RouteTable(l.RouteConfig)
+	out := &resolver.Service{Name: name, VirtualHosts: t.VirtualHosts, Clusters: map[string]resolver.Cluster{}}
+	for _, vh := range t.VirtualHosts {
+		for _, r := range vh.Routes {
+			for _, to := range r.To {
+				if c, ok := v.Cluster(to.Cluster); ok {
+					e, _ := v.Endpoints(to.Cluster)
+					c.Cluster.Endpoints = e.Endpoints
+					out.Clusters[to.Cluster] = c.Cluster
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// find returns the service and port that a name with or without port means.
+func (v *View) find(name string) (*catalog.Service, catalog.Port) {
+	s, number := v.catalog.Service(v.client.Namespace, name)
+	if s == nil {
+		return nil, catalog.Port{}
+	}
+	port, ok := s.Port(number)
+	if !ok {
+		return nil, catalog.Port{}
+	}
+	return s, port
+}
+
+// service returns the service of a canonical host.
+func (v *View) service(host string) *catalog.Service {
+	s, _ := v.catalog.Service(v.client.Namespace, host)
+	return s
+}
+
+// parse returns what a cluster's name means.
+func (v *View) parse(name string) (s *catalog.Service, port catalog.Port, subset string, ok bool) {
+	number, subset, host, ok := parseCluster(name)
+	if !ok {
+		return nil, catalog.Port{}, "", false
+	}
+	if s = v.service(host); s == nil || s.Host != host {
+		return nil, catalog.Port{}, "", false
+	}
+	port, ok = s.Port(number)
+	return s, port, subset, ok
+}

@@ -1,0 +1,179 @@
+package publish
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	networking "istio.io/api/networking/v1alpha3"
+
+	"github.com/weftmesh/weft/controlserver/catalog"
+	"github.com/weftmesh/weft/resilience"
+	"github.com/weftmesh/weft/resolver"
+)
+
+// defaultRetry is what holds where a VirtualService does not speak of retries
+// (Istio's default: two retries of what was not processed or not available).
+var defaultRetry = resilience.Retry{
+	Attempts: 2,
+	On:       resilience.OnConnectFailure | resilience.OnRefusedStream | resilience.OnUnavailable | resilience.OnCancelled,
+}
+
+// routes are the routes of calls that a client makes to a port of a service.
+func (v *View) routes(s *catalog.Service, port catalog.Port) []resolver.Route {
+	own := resolver.Route{
+		Name:   "default",
+		To:     []resolver.Target{{Cluster: clusterName(port.Number, "", s.Host), Weight: 1}},
+		Policy: resilience.Policy{Retry: defaultRetry},
+	}
+	if !port.Protocol.IsHTTP() {
+		return []resolver.Route{own}
+	}
+	vs := v.catalog.VirtualService(v.client.Namespace, s.Host)
+	if vs == nil || len(vs.Spec.GetHttp()) == 0 {
+		return []resolver.Route{own}
+	}
+	var out []resolver.Route
+	for _, rule := range vs.Spec.GetHttp() {
+		route := resolver.Route{Name: rule.GetName(), To: v.targets(vs, rule.GetRoute(), s, port), Policy: policy(rule)}
+		if len(rule.GetRoute()) == 0 {
+			route.Unsupported = "the VirtualService's rule has an action that is not supported yet"
+		}
+		if len(rule.GetMatch()) == 0 {
+			return append(out, route) // matches all: what follows is never reached
+		}
+		for _, m := range rule.GetMatch() {
+			if !v.concerned(m, vs.Spec.GetGateways(), port) {
+				continue
+			}
+			one := route
+			one.Match = match(m)
+			if m.GetName() != "" {
+				one.Name += "." + m.GetName()
+			}
+			out = append(out, one)
+			if one.Match.Path == (resolver.PathMatch{}) && len(one.Match.Headers) == 0 && len(one.Match.Query) == 0 {
+				return out
+			}
+		}
+	}
+	return out
+}
+
+// concerned reports whether a match can hold for the client at all.
+func (v *View) concerned(m *networking.HTTPMatchRequest, gateways []string, port catalog.Port) bool {
+	if g := m.GetGateways(); len(g) > 0 {
+		gateways = g
+	}
+	if len(gateways) > 0 && !slices.Contains(gateways, "mesh") {
+		return false
+	}
+	if m.GetPort() != 0 && m.GetPort() != port.Number {
+		return false
+	}
+	if ns := m.GetSourceNamespace(); ns != "" && ns != v.client.Namespace {
+		return false
+	}
+	for k, want := range m.GetSourceLabels() {
+		if v.client.Labels[k] != want {
+			return false
+		}
+	}
+	return true
+}
+
+// targets are the weighted clusters of a rule. Without a port a destination is
+// called on the port that was called, or on its only one.
+func (v *View) targets(vs *catalog.VirtualService, to []*networking.HTTPRouteDestination, s *catalog.Service, called catalog.Port) []resolver.Target {
+	var out []resolver.Target
+	for _, d := range to {
+		dest := d.GetDestination()
+		host := v.catalog.Expand(vs.Namespace, dest.GetHost())
+		port := dest.GetPort().GetNumber()
+		if port == 0 {
+			port = called.Number
+			if other := v.service(host); other != nil && host != s.Host {
+				if _, ok := other.Port(port); !ok && len(other.Ports) == 1 {
+					port = other.Ports[0].Number
+				}
+			}
+		}
+		out = append(out, resolver.Target{Cluster: clusterName(port, dest.GetSubset(), host), Weight: uint32(max(d.GetWeight(), 0))})
+	}
+	if len(out) == 1 {
+		out[0].Weight = 1
+	}
+	return out
+}
+
+func policy(rule *networking.HTTPRoute) resilience.Policy {
+	p := resilience.Policy{Timeout: rule.GetTimeout().AsDuration(), Retry: defaultRetry}
+	r := rule.GetRetries()
+	if r == nil {
+		return p
+	}
+	p.Retry.Attempts = uint32(max(r.GetAttempts(), 0))
+	if r.GetRetryOn() != "" {
+		p.Retry.On, _ = resilience.ParseConditions(r.GetRetryOn()) // the catalog has named those not supported
+	}
+	if p.Retry.Attempts == 0 {
+		p.Retry = resilience.Retry{}
+	}
+	return p
+}
+
+func match(m *networking.HTTPMatchRequest) resolver.Match {
+	out := resolver.Match{Path: path(m.GetUri(), m.GetIgnoreUriCase())}
+	pseudo := func(name string, s *networking.StringMatch) {
+		if s != nil {
+			out.Headers = append(out.Headers, resolver.HeaderMatch{Name: name, Is: text(s)})
+		}
+	}
+	pseudo(":method", m.GetMethod())
+	pseudo(":authority", m.GetAuthority())
+	pseudo(":scheme", m.GetScheme())
+	for _, name := range sorted(m.GetHeaders()) {
+		out.Headers = append(out.Headers, resolver.HeaderMatch{Name: name, Is: text(m.GetHeaders()[name])})
+	}
+	for _, name := range sorted(m.GetWithoutHeaders()) {
+		h := resolver.HeaderMatch{Name: name, Is: text(m.GetWithoutHeaders()[name]), Invert: true}
+		h.MissingAsEmpty = h.Is.Kind != resolver.StringPresent
+		out.Headers = append(out.Headers, h)
+	}
+	for _, name := range sorted(m.GetQueryParams()) {
+		out.Query = append(out.Query, resolver.QueryMatch{Name: name, Is: text(m.GetQueryParams()[name])})
+	}
+	return out
+}
+
+func path(s *networking.StringMatch, ignoreCase bool) resolver.PathMatch {
+	switch m := s.GetMatchType().(type) {
+	case *networking.StringMatch_Exact:
+		return resolver.PathMatch{Kind: resolver.PathExact, Value: m.Exact, IgnoreCase: ignoreCase}
+	case *networking.StringMatch_Prefix:
+		if m.Prefix == "/" || m.Prefix == "" {
+			return resolver.PathMatch{}
+		}
+		return resolver.PathMatch{Kind: resolver.PathPrefix, Value: m.Prefix, IgnoreCase: ignoreCase}
+	case *networking.StringMatch_Regex:
+		return resolver.PathMatch{Kind: resolver.PathRegex, Value: m.Regex}
+	}
+	return resolver.PathMatch{}
+}
+
+// text reads a StringMatch; one that says nothing asks for presence.
+func text(s *networking.StringMatch) resolver.StringMatch {
+	switch m := s.GetMatchType().(type) {
+	case *networking.StringMatch_Exact:
+		return resolver.StringMatch{Kind: resolver.StringExact, Value: m.Exact}
+	case *networking.StringMatch_Prefix:
+		return resolver.StringMatch{Kind: resolver.StringPrefix, Value: m.Prefix}
+	case *networking.StringMatch_Regex:
+		return resolver.StringMatch{Kind: resolver.StringRegex, Value: m.Regex}
+	}
+	return resolver.StringMatch{Kind: resolver.StringPresent}
+}
+
+func sorted[V any](m map[string]V) []string {
+	return slices.SortedFunc(maps.Keys(m), cmp.Compare[string])
+}

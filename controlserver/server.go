@@ -1,0 +1,409 @@
+// Package controlserver is a control plane for the mesh: it reads configuration,
+// keeps a register of the processes that serve, and tells every client over xDS
+// what it needs to know.
+//
+// It is one [Server], which a process can embed; meshctl serve is little more.
+// The rooms below do the work and know nothing of each other: sources report
+// fragments, catalog makes one value of them, publish phrases it for each kind of
+// client, ads sends it.
+package controlserver
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/weftmesh/weft/controlserver/ads"
+	"github.com/weftmesh/weft/controlserver/catalog"
+	"github.com/weftmesh/weft/controlserver/dns"
+	"github.com/weftmesh/weft/controlserver/publish"
+	"github.com/weftmesh/weft/controlserver/source/registry"
+	"github.com/weftmesh/weft/controlserver/source/yamldir"
+	"github.com/weftmesh/weft/controlserver/web"
+)
+
+// A Source reports all that it knows at every change, until ctx is done. Its
+// first report must come soon: nothing is served before.
+type Source interface {
+	Run(ctx context.Context, report func(catalog.Fragment)) error
+}
+
+// Config is what a Server is made of. The zero Config serves, on a free port of
+// loopback, only what registers.
+type Config struct {
+	// Dir holds the configuration as YAML files; empty means none.
+	Dir string
+	// Sources are further sources.
+	Sources []Source
+	// Listen is the address for xDS clients; empty means "127.0.0.1:0".
+	Listen string
+	// Listener is used instead of Listen if it is not nil.
+	Listener net.Listener
+	// Web is the address of the status page; empty means none.
+	Web string
+	// Grace is how long a process stays registered whose stream broke; 0 means 10 s.
+	// For as long after its start the server leaves clients that bring
+	// configuration from before with what they have, while the processes that
+	// serve find their way back and register again.
+	Grace time.Duration
+	// Lookup resolves names of endpoints; nil means the system's resolver.
+	Lookup func(ctx context.Context, name string) ([]string, error)
+	// Logger: nil means slog.Default().
+	Logger *slog.Logger
+}
+
+// A Server is a control server. Its methods are safe for concurrent use.
+type Server struct {
+	config   Config
+	log      *slog.Logger
+	listener net.Listener
+	web      net.Listener // nil without a status page
+	ads      *ads.Server
+	registry *registry.Registry
+	dns      *dns.Resolver
+	sources  []Source
+	started  time.Time
+
+	kick chan struct{} // something was reported
+
+	mu        sync.Mutex
+	fragments []*catalog.Fragment // of each source, nil before its first report
+	reports   uint64              // how many there were
+	worked    state
+	news      chan struct{} // closed and replaced when worked changes
+}
+
+// state is what the server makes of the newest reports.
+type state struct {
+	reports    uint64 // how many are in it
+	generation uint64
+	changed    time.Time
+	catalog    *catalog.Catalog
+	publisher  *publish.Publisher
+	findings   []catalog.Finding
+}
+
+// New opens the server's addresses, so that Addr is known, and serves nothing before Run.
+func New(cfg Config) (*Server, error) {
+	s := &Server{
+		config:  cfg,
+		log:     cmp.Or(cfg.Logger, slog.Default()),
+		kick:    make(chan struct{}, 1),
+		news:    make(chan struct{}),
+		started: time.Now(),
+	}
+	if cfg.Dir != "" {
+		if info, err := os.Stat(cfg.Dir); err != nil {
+			return nil, fmt.Errorf("controlserver: configuration: %w", err)
+		} else if !info.IsDir() {
+			return nil, fmt.Errorf("controlserver: configuration: %s is not a directory", cfg.Dir)
+		}
+		s.sources = append(s.sources, yamldir.New(cfg.Dir, yamldir.WithLogger(s.log)))
+	}
+	s.sources = append(s.sources, cfg.Sources...)
+	s.registry = registry.New(registry.Config{Grace: cfg.Grace, Logger: s.log})
+	s.sources = append(s.sources, s.registry)
+	s.fragments = make([]*catalog.Fragment, len(s.sources))
+
+	var err error
+	if s.listener = cfg.Listener; s.listener == nil {
+		if s.listener, err = net.Listen("tcp", cmp.Or(cfg.Listen, "127.0.0.1:0")); err != nil {
+			return nil, fmt.Errorf("controlserver: %w", err)
+		}
+	}
+	if cfg.Web != "" {
+		if s.web, err = net.Listen("tcp", cfg.Web); err != nil {
+			s.listener.Close()
+			return nil, fmt.Errorf("controlserver: status page: %w", err)
+		}
+	}
+	s.ads = ads.New(ads.Config{Observer: registration{s.registry}, Warmup: cmp.Or(cfg.Grace, 10*time.Second), Logger: s.log})
+	s.dns = dns.New(dns.Config{Lookup: cfg.Lookup, Logger: s.log}, s.republish)
+	return s, nil
+}
+
+// Addr is the address for xDS clients.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// WebAddr is the address of the status page; empty without one.
+func (s *Server) WebAddr() string {
+	if s.web == nil {
+		return ""
+	}
+	return s.web.Addr().String()
+}
+
+// Run serves until ctx is done, then drains: clients are sent away one after
+// the other and keep what they have. It returns nil after that, or why it could not serve.
+func (s *Server) Run(ctx context.Context) error {
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	var wg sync.WaitGroup
+	failed := make(chan error, len(s.sources)+2)
+	task := func(what string, f func() error) {
+		wg.Go(func() {
+			if err := f(); err != nil && run.Err() == nil {
+				failed <- fmt.Errorf("controlserver: %s: %w", what, err)
+			}
+		})
+	}
+	for i, src := range s.sources {
+		task(fmt.Sprintf("source %T", src), func() error {
+			return src.Run(run, func(f catalog.Fragment) { s.report(i, f) })
+		})
+	}
+	wg.Go(func() { s.work(run) })
+
+	server := grpc.NewServer(ads.ServerOptions(ads.Limits{})...)
+	s.ads.Register(server)
+	healthpb.RegisterHealthServer(server, health.NewServer())
+	task("xDS", func() error { return server.Serve(s.listener) })
+	page := &http.Server{Handler: web.Handler(s.Status), ReadHeaderTimeout: 10 * time.Second}
+	if s.web != nil {
+		task("status page", func() error {
+			if err := page.Serve(s.web); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
+	}
+	s.log.Info("control server is up; its clients are not authenticated", "xds", s.Addr(), "web", s.WebAddr(), "config", s.config.Dir)
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	if e := s.ads.Drain(drain, drainTime/2); e != nil {
+		s.log.Warn("clients did not leave in time", "err", e)
+	}
+	stop()
+	server.Stop()
+	s.ads.Close()
+	page.Close()
+	s.dns.Close()
+	wg.Wait()
+	return err
+}
+
+// drainTime bounds how long Run takes to end.
+const drainTime = 2 * time.Second
+
+// report takes what a source knows.
+func (s *Server) report(i int, f catalog.Fragment) {
+	s.mu.Lock()
+	s.fragments[i] = &f
+	s.reports++
+	s.mu.Unlock()
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// work makes and publishes a catalog after reports. Reports that come meanwhile are taken together.
+func (s *Server) work(ctx context.Context) {
+	var good catalog.LastGood
+	told := map[string]bool{}
+	for {
+		select {
+		case <-s.kick:
+		case <-ctx.Done():
+			return
+		}
+		s.mu.Lock()
+		reports := s.reports
+		var fragments []catalog.Fragment
+		for _, f := range s.fragments {
+			if f != nil {
+				fragments = append(fragments, *f)
+			}
+		}
+		s.mu.Unlock()
+		if len(fragments) < len(s.sources) {
+			continue // a mesh without half of its configuration is served to nobody
+		}
+		c, findings := good.Merge(fragments...)
+		s.tell(told, findings)
+		s.mu.Lock()
+		s.worked.catalog, s.worked.findings, s.worked.changed = c, findings, time.Now()
+		s.mu.Unlock()
+		s.dns.Want(publish.Names(c))
+		s.republish()
+		s.mu.Lock()
+		s.worked.reports = reports
+		close(s.news)
+		s.news = make(chan struct{})
+		s.mu.Unlock()
+	}
+}
+
+// republish publishes the newest catalog, with what is known of names now.
+func (s *Server) republish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.worked.catalog == nil {
+		return
+	}
+	s.worked.generation++
+	generation := s.worked.generation
+	p := publish.New(s.worked.catalog, s.dns.Addresses)
+	s.worked.publisher = p
+	var mu sync.Mutex
+	snapshots := map[*publish.View]*snapshot{}
+	s.ads.Publish(func(n *ads.Node) ads.Snapshot {
+		v := p.View(client(n))
+		mu.Lock()
+		defer mu.Unlock()
+		if snapshots[v] == nil {
+			snapshots[v] = newSnapshot(v, generation, s.unpublishable)
+		}
+		return snapshots[v]
+	})
+}
+
+func (s *Server) unpublishable(typeURL, name string, err error) {
+	s.log.Error("resource cannot be published", "type", typeURL, "name", name, "err", err)
+}
+
+// tell logs each finding once for as long as it lasts.
+func (s *Server) tell(told map[string]bool, findings []catalog.Finding) {
+	now := map[string]bool{}
+	for _, f := range findings {
+		text := f.String()
+		now[text] = true
+		if told[text] {
+			continue
+		}
+		told[text] = true
+		if f.Severity == catalog.Error {
+			s.log.Error("configuration refused; the last good version stays in use", "finding", text)
+		} else {
+			s.log.Warn("configuration", "finding", text)
+		}
+	}
+	for text := range told {
+		if !now[text] {
+			delete(told, text)
+			s.log.Info("configuration finding is gone", "finding", text)
+		}
+	}
+}
+
+// Settled waits until all that sources have reported so far is in use and every
+// connected client has answered for it, by taking or refusing what concerns it.
+func (s *Server) Settled(ctx context.Context) error {
+	s.mu.Lock()
+	reports := s.reports
+	s.mu.Unlock()
+	if err := s.await(ctx, func(w state) bool { return w.reports >= reports }); err != nil {
+		return err
+	}
+	return s.ads.Settled(ctx)
+}
+
+// Registered waits until a process is registered at the address ("ip:port") and,
+// as Settled, every client has answered for that.
+func (s *Server) Registered(ctx context.Context, addr string) error {
+	err := s.await(ctx, func(w state) bool {
+		return w.catalog != nil && slices.ContainsFunc(w.catalog.Services(), func(svc *catalog.Service) bool {
+			return slices.ContainsFunc(serviceStatus(svc).Endpoints, func(e web.Endpoint) bool { return e.Addr == addr })
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("controlserver: %s is not registered: %w", addr, err)
+	}
+	return s.ads.Settled(ctx)
+}
+
+// await waits until f holds for what the server works with.
+func (s *Server) await(ctx context.Context, f func(state) bool) error {
+	for {
+		s.mu.Lock()
+		worked, news := s.worked, s.news
+		s.mu.Unlock()
+		if f(worked) {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Status is what the server knows now.
+func (s *Server) Status() web.Status {
+	s.mu.Lock()
+	w := s.worked
+	s.mu.Unlock()
+	out := web.Status{
+		Started: s.started, Changed: w.changed, Generation: w.generation, Listen: s.Addr(),
+		Findings: []web.Finding{}, Services: []web.Service{}, Clients: []web.Client{},
+	}
+	for _, f := range w.findings {
+		out.Findings = append(out.Findings, web.Finding{Severity: f.Severity.String(), Text: f.String()})
+	}
+	if w.catalog != nil {
+		for _, svc := range w.catalog.Services() {
+			out.Services = append(out.Services, serviceStatus(svc))
+		}
+	}
+	for _, c := range s.ads.Status() {
+		out.Clients = append(out.Clients, clientStatus(c))
+	}
+	return out
+}
+
+func serviceStatus(s *catalog.Service) web.Service {
+	out := web.Service{Host: s.Host}
+	seen := map[string]bool{}
+	for _, p := range s.Ports {
+		out.Ports = append(out.Ports, fmt.Sprintf("%d/%s", p.Number, cmp.Or(p.Protocol, "any")))
+		for _, e := range s.Endpoints(p.Number) {
+			addr := net.JoinHostPort(e.Address, fmt.Sprint(e.Port))
+			if !seen[addr] {
+				seen[addr] = true
+				out.Endpoints = append(out.Endpoints, web.Endpoint{Addr: addr, Health: e.Health.String(), Labels: e.Labels})
+			}
+		}
+	}
+	return out
+}
+
+func clientStatus(c ads.ClientStatus) web.Client {
+	out := web.Client{
+		ID: c.Node, Service: c.Service, Namespace: c.Namespace, Peer: c.Address.String(),
+		Protocol: c.Protocol.String(), Since: c.Since,
+	}
+	for _, t := range c.Types {
+		r := web.Resource{Type: shortType(t.TypeURL), Subscribed: t.Subscribed, Sent: t.Sent, Acked: t.Acked}
+		if t.Wildcard {
+			r.Subscribed = t.Held
+		}
+		for _, f := range t.Refused {
+			r.Refused += fmt.Sprintf("%s: %s; ", f.Resource, f.Error)
+		}
+		out.Resources = append(out.Resources, r)
+	}
+	return out
+}
+
+// shortType is the last word of a type's address: "Listener".
+func shortType(url string) string { return url[strings.LastIndexByte(url, '.')+1:] }

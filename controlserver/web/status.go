@@ -1,0 +1,106 @@
+// Package web shows what a control server knows: a page for people at "/", the
+// same as JSON at "/status", and "/healthz".
+package web
+
+import (
+	"encoding/json"
+	"html/template"
+	"net/http"
+	"time"
+)
+
+// A Status is what a control server knows, at one moment.
+type Status struct {
+	Started    time.Time `json:"started"`
+	Changed    time.Time `json:"changed"`    // when the configuration last changed
+	Generation uint64    `json:"generation"` // how many configurations there were
+	Listen     string    `json:"listen"`     // where clients connect to
+	// Findings are about the newest configuration; the last good version of what they refuse is in use.
+	Findings []Finding `json:"findings"`
+	Services []Service `json:"services"`
+	Clients  []Client  `json:"clients"`
+}
+
+// A Finding is something wrong with the configuration.
+type Finding struct {
+	Severity string `json:"severity"` // "error" or "warning"
+	Text     string `json:"text"`     // file:line: Kind/namespace/name: field: what
+}
+
+// A Service is a name that can be called.
+type Service struct {
+	Host      string     `json:"host"`
+	Ports     []string   `json:"ports"` // "8080/HTTP"
+	Endpoints []Endpoint `json:"endpoints"`
+}
+
+// An Endpoint is a workload of a service.
+type Endpoint struct {
+	Addr   string            `json:"addr"`
+	Health string            `json:"health"`
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// A Client is a connected process.
+type Client struct {
+	ID        string     `json:"id"`
+	Service   string     `json:"service,omitempty"`
+	Namespace string     `json:"namespace,omitempty"`
+	Peer      string     `json:"peer"`
+	Protocol  string     `json:"protocol"` // "delta" or "sotw"
+	Since     time.Time  `json:"since"`
+	Resources []Resource `json:"resources"`
+}
+
+// A Resource is what a client has of a type.
+type Resource struct {
+	Type       string `json:"type"` // "Listener"
+	Subscribed int    `json:"subscribed"`
+	Sent       string `json:"sent,omitempty"`  // version
+	Acked      string `json:"acked,omitempty"` // version
+	Refused    string `json:"refused,omitempty"`
+}
+
+// Handler serves what status returns.
+func Handler(status func() Status) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		enc.Encode(status()) // the reader went away, if anything
+	})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+		page.Execute(w, status()) // the reader went away, if anything
+	})
+	return mux
+}
+
+var page = template.Must(template.New("status").Parse(`<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>weft control server</title>
+<meta name="viewport" content="width=device-width">
+<style>
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#222}
+h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}
+table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #ddd;vertical-align:top;font-variant-numeric:tabular-nums}
+.error{color:#b00020}.warning{color:#8a5a00}code{font-size:.9em}.none{color:#777}
+@media(prefers-color-scheme:dark){body{background:#151515;color:#ddd}td,th{border-color:#333}.error{color:#ff7b8a}.warning{color:#e0b050}}
+</style></head><body>
+<h1>weft control server</h1>
+<p>Listens on <code>{{.Listen}}</code>. Configuration {{.Generation}}, changed {{.Changed.Format "2006-01-02 15:04:05"}}. <a href="/status">JSON</a></p>
+<h2>Findings</h2>
+{{if .Findings}}<table>{{range .Findings}}<tr><td class="{{.Severity}}">{{.Severity}}<td><code>{{.Text}}</code></tr>{{end}}</table>
+{{else}}<p class="none">None: all of the configuration is in use.</p>{{end}}
+<h2>Services</h2>
+{{if .Services}}<table><tr><th>Service<th>Ports<th>Endpoints</tr>
+{{range .Services}}<tr><td>{{.Host}}<td>{{range .Ports}}{{.}} {{end}}<td>{{range .Endpoints}}<div><code>{{.Addr}}</code> {{.Health}}{{range $k, $v := .Labels}} {{$k}}={{$v}}{{end}}</div>{{else}}<span class="none">none</span>{{end}}</tr>{{end}}</table>
+{{else}}<p class="none">None.</p>{{end}}
+<h2>Clients</h2>
+{{if .Clients}}<table><tr><th>Client<th>Protocol<th>Since<th>Resources</tr>
+{{range .Clients}}<tr><td>{{or .Service "-"}}<br><code>{{.ID}}</code><br>{{.Peer}}<td>{{.Protocol}}<td>{{.Since.Format "15:04:05"}}<td>{{range .Resources}}<div>{{.Type}}: {{.Subscribed}}{{if .Refused}} <span class="error">refused: {{.Refused}}</span>{{else if ne .Sent .Acked}} <span class="warning">not yet acknowledged</span>{{end}}</div>{{end}}</tr>{{end}}</table>
+{{else}}<p class="none">None.</p>{{end}}
+</body></html>
+`))
