@@ -1,0 +1,171 @@
+// Package meshtest runs a whole mesh inside one process, for tests: a real
+// control server, real members, real calls. Nothing in it is a fake but that all
+// of it is here.
+//
+//	kit := meshtest.New(t, `...YAML...`)
+//	kit.HTTPBackend("payments", map[string]string{"version": "v1"}, handler)
+//	client := &http.Client{Transport: kit.Mesh().RoundTripper()}
+//	resp, err := client.Get("http://payments/charge")
+package meshtest
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/weftmesh/weft/controlserver"
+	"github.com/weftmesh/weft/controlserver/catalog"
+	"github.com/weftmesh/weft/mesh"
+)
+
+// patience bounds every wait of a Kit; what takes longer fails the test.
+const patience = 20 * time.Second
+
+// A Kit is a mesh in this process. Its methods may be called concurrently, from
+// the test's goroutine or others that end before the test.
+type Kit struct {
+	t      testing.TB
+	server *controlserver.Server
+	source *source
+}
+
+// New starts a control server, on a free port of loopback, with the given YAML
+// documents as its configuration. It is closed when the test ends. YAML that the
+// control server would refuse fails the test.
+func New(t testing.TB, yaml ...string) *Kit {
+	t.Helper()
+	k := &Kit{t: t, source: &source{ready: make(chan struct{})}}
+	var err error
+	k.server, err = controlserver.New(controlserver.Config{
+		Sources: []controlserver.Source{k.source},
+		Grace:   time.Second,
+		Logger:  slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal("meshtest:", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- k.server.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error("meshtest:", err)
+		}
+	})
+	<-k.source.ready
+	k.Apply(strings.Join(yaml, "\n---\n"))
+	return k
+}
+
+// Apply makes the YAML the whole configuration, in place of what was before, and
+// returns when every mesh of the kit has taken it.
+func (k *Kit) Apply(yaml string) {
+	k.t.Helper()
+	f := catalog.Fragment{Source: "meshtest"}
+	if strings.TrimSpace(yaml) != "" {
+		f.Objects, f.Findings = catalog.Parse("meshtest.yaml", []byte(yaml))
+	}
+	k.source.report(f)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := k.server.Settled(ctx); err != nil {
+		k.t.Fatal("meshtest: configuration not taken by all:", err)
+	}
+	for _, finding := range k.server.Status().Findings {
+		if finding.Severity == catalog.Error.String() {
+			k.t.Fatal("meshtest:", finding.Text)
+		}
+	}
+}
+
+// Addr is the address of the control server, for clients of another kind.
+func (k *Kit) Addr() string { return k.server.Addr() }
+
+// Mesh joins the mesh as another member, closed when the test ends. Without
+// options it is a caller without a name in the namespace "default".
+func (k *Kit) Mesh(opts ...mesh.Option) *mesh.Mesh {
+	k.t.Helper()
+	all := []mesh.Option{mesh.WithControlServer(k.server.Addr()), mesh.WithLogger(slog.New(slog.DiscardHandler))}
+	m, err := mesh.New(context.Background(), append(all, opts...)...)
+	if err != nil {
+		k.t.Fatal("meshtest:", err)
+	}
+	k.t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			k.t.Error("meshtest:", err)
+		}
+	})
+	return m
+}
+
+// HTTPBackend starts an instance of a service ("name", or "name.namespace") that
+// serves HTTP/1.1 and HTTP/2 without TLS, and returns when every mesh of the kit
+// knows it. stop shuts it down in good order; otherwise the test's end does.
+func (k *Kit) HTTPBackend(service string, labels map[string]string, h http.Handler) (addr string, stop func()) {
+	k.t.Helper()
+	m := k.Mesh(mesh.WithService(service, labels))
+	srv := &http.Server{Handler: m.Handler(h), Protocols: new(http.Protocols)}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	return k.serve(m, srv.Serve, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		srv.Shutdown(ctx) // what is still running after that is cut off
+		srv.Close()
+	})
+}
+
+// GRPCBackend is HTTPBackend for a gRPC server.
+func (k *Kit) GRPCBackend(service string, labels map[string]string, register func(*grpc.Server)) (addr string, stop func()) {
+	k.t.Helper()
+	m := k.Mesh(mesh.WithService(service, labels))
+	srv := grpc.NewServer(m.ServerOptions()...)
+	register(srv)
+	return k.serve(m, srv.Serve, srv.Stop)
+}
+
+func (k *Kit) serve(m *mesh.Mesh, serve func(net.Listener) error, end func()) (addr string, stop func()) {
+	k.t.Helper()
+	ln, err := m.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		k.t.Fatal("meshtest:", err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		serve(ln) // ends by end
+	}()
+	stop = sync.OnceFunc(func() {
+		end()
+		<-done
+		ln.Close()
+	})
+	k.t.Cleanup(stop)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := k.server.Registered(ctx, ln.Addr().String()); err != nil {
+		k.t.Fatal("meshtest:", err)
+	}
+	return ln.Addr().String(), stop
+}
+
+// source reports what Apply is given.
+type source struct {
+	ready  chan struct{} // closed when report is there
+	report func(catalog.Fragment)
+}
+
+func (s *source) Run(ctx context.Context, report func(catalog.Fragment)) error {
+	s.report = report
+	close(s.ready)
+	<-ctx.Done()
+	return nil
+}
