@@ -41,14 +41,15 @@ var rules = []rule{
 }
 
 func TestRules(t *testing.T) {
-	files := sources(t)
+	dirs := packages(t)
 	for _, r := range rules {
 		t.Run(r.name, func(t *testing.T) {
-			for _, f := range files {
-				if ast.IsGenerated(f.ast) {
-					continue
+			for _, files := range dirs {
+				for _, f := range files {
+					if !ast.IsGenerated(f.ast) {
+						r.check(f, func(n ast.Node, what string) { t.Errorf("%s: %s", f.at(n), what) })
+					}
 				}
-				r.check(f, func(n ast.Node, what string) { t.Errorf("%s: %s", f.at(n), what) })
 			}
 		})
 	}
@@ -233,31 +234,49 @@ func mentionsAny(e ast.Expr) bool {
 }
 
 // sleepingTests wants events waited for, not time. In a synctest bubble time.Sleep
-// is how time passes; a function that speaks of synctest is taken to run in one.
+// is how time passes: a function that names synctest, or a function of its package that
+// calls synctest.Test, is taken to run in one.
 func sleepingTests(f *source, say func(ast.Node, string)) {
 	if !f.test {
 		return
 	}
+	bubbles := map[string]bool{}
+	for _, other := range append(slices.Clone(f.beside), f) {
+		for _, decl := range other.ast.Decls {
+			if fn, ok := decl.(*ast.FuncDecl); ok && len(uses(fn, "synctest", "Test")) > 0 {
+				bubbles[fn.Name.Name] = true
+			}
+		}
+	}
 	for _, decl := range f.ast.Decls {
-		var sleeps []ast.Node
-		bubble := false
+		inBubble := len(uses(decl, "synctest", "")) > 0
 		ast.Inspect(decl, func(n ast.Node) bool {
-			if sel, ok := n.(*ast.SelectorExpr); ok {
-				if pkg, ok := sel.X.(*ast.Ident); ok {
-					bubble = bubble || pkg.Name == "synctest"
-					if pkg.Name == "time" && sel.Sel.Name == "Sleep" {
-						sleeps = append(sleeps, sel)
-					}
+			if call, ok := n.(*ast.CallExpr); ok {
+				if name, ok := call.Fun.(*ast.Ident); ok {
+					inBubble = inBubble || bubbles[name.Name]
 				}
 			}
 			return true
 		})
-		if !bubble {
-			for _, s := range sleeps {
+		if !inBubble {
+			for _, s := range uses(decl, "time", "Sleep") {
 				say(s, "a test that sleeps: wait for the event, or let time pass in synctest")
 			}
 		}
 	}
+}
+
+// uses are the places in n that name pkg.sel, or anything of pkg where sel is empty.
+func uses(n ast.Node, pkg, sel string) (places []ast.Node) {
+	ast.Inspect(n, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok && (sel == "" || s.Sel.Name == sel) {
+			if x, ok := s.X.(*ast.Ident); ok && x.Name == pkg {
+				places = append(places, s)
+			}
+		}
+		return true
+	})
+	return places
 }
 
 // Each rule finds what it is there to find, and leaves its lawful neighbour alone.
@@ -279,6 +298,9 @@ func TestRulesFind(t *testing.T) {
 		{"no any at a seam", "balancer/a.go", "type Picker interface{ Pick() interface{} }", "type Picker interface{ Value(key any) any }"},
 		{"tests do not sleep outside of synctest", "balancer/a_test.go",
 			"func TestX() { time.Sleep(1) }", "func TestX() { synctest.Test(t, func() { time.Sleep(1) }) }"},
+		{"tests do not sleep outside of synctest", "balancer/a_test.go",
+			"func in(f func()) { f() }\nfunc TestX() { in(func() { time.Sleep(1) }) }",
+			"func in(f func()) { synctest.Test(t, f) }\nfunc TestX() { in(func() { time.Sleep(1) }) }"},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
 			i := slices.IndexFunc(rules, func(r rule) bool { return r.name == c.rule })
