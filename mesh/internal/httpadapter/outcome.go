@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/weftmesh/weft/mesh/internal/tcpadapter"
@@ -32,10 +33,23 @@ func failure(ctx context.Context, err error) resilience.Outcome {
 		if stream.Code == refusedStream {
 			out.Cause = resilience.Refused
 		}
+	case unwritten(err):
+		out.Cause = resilience.Unsent
 	default:
 		out.Cause = said(err.Error())
 	}
 	return out
+}
+
+// unwritten reports that net/http says, by a type it does not export, that not
+// one byte of an HTTP/1.1 request was written.
+func unwritten(err error) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if reflect.TypeOf(err).String() == "http.nothingWrittenError" {
+			return true
+		}
+	}
+	return false
 }
 
 // streamError is the HTTP/2 error of one stream. net/http keeps its own type to
