@@ -38,12 +38,14 @@ func (st *stream) listed(k kind, req *discoveryv3.DiscoveryRequest) (added, remo
 	defer st.mu.Unlock()
 	s := &st.subs[k]
 	nonce := req.GetResponseNonce()
-	if s.requested && nonce != "" && nonce != s.nonce {
-		return nil, nil, false // it answers a response that a later one has replaced; the client will say so again
-	}
 	st.active = time.Now()
 	if nonce != "" {
 		st.settle(s, nonce, req.GetErrorDetail())
+	}
+	if s.requested && nonce != "" && nonce != s.nonce {
+		// The response it answers was replaced by a later one: the client will
+		// give its list again when it answers that.
+		return nil, nil, st.concerns()
 	}
 	if !s.requested {
 		s.requested, s.first, look = true, true, true

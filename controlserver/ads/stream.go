@@ -393,6 +393,11 @@ func (st *stream) withheld(s *subscription) bool {
 
 // later kicks the stream after a while.
 func (st *stream) later(wait time.Duration) {
+	select {
+	case <-st.over:
+		return
+	default:
+	}
 	if st.timer == nil {
 		st.timer = time.AfterFunc(wait, st.kick)
 	} else {
