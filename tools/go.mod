@@ -1,5 +1,6 @@
 // The tools of the house, in a modfile of their own: what stands in the root go.mod is inherited by every importer.
 // Run one with: go tool -modfile=tools/go.mod golangci-lint ./...
+// govulncheck stays at 1.8.0: 1.9.0 requires a version of golang.org/x/telemetry that could not be had on the machines this is built on.
 module github.com/weftmesh/weft/tools
 
 go 1.26.0
