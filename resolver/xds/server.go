@@ -1,0 +1,111 @@
+package xds
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// A server is one control server of the bootstrap.
+type server struct {
+	uri      string
+	creds    channelCreds
+	features features
+}
+
+// features are the server features that are known; others are ignored.
+type features struct {
+	ignoreDeletion   bool // gRFC A53
+	failOnDataErrors bool // gRFC A88
+	timerTransient   bool // gRFC A88
+	sotw             bool // ours: speak state-of-the-world at once
+}
+
+func (f *features) add(name string) {
+	switch name {
+	case "ignore_resource_deletion":
+		f.ignoreDeletion = true
+	case "fail_on_data_errors":
+		f.failOnDataErrors = true
+	case "resource_timer_is_transient_error":
+		f.timerTransient = true
+	case "ads_sotw":
+		f.sotw = true
+	}
+}
+
+const (
+	credsInsecure = "insecure"
+	credsTLS      = "tls"
+)
+
+// channelCreds are the credentials of the connection to a control server (gRFC A27, A65).
+type channelCreds struct {
+	kind                  string // empty means none
+	caFile                string // empty means the system's roots
+	certFile, privateFile string // both or neither
+}
+
+type fieldError struct{ field, text string }
+
+// parseCreds reads one entry of channel_creds; ok says whether its type is
+// supported. An entry that is supported but wrong is an error, not skipped.
+func parseCreds(kind string, config json.RawMessage) (c channelCreds, ok bool, err *fieldError) {
+	switch kind {
+	case credsInsecure:
+		return channelCreds{kind: kind}, true, nil
+	case credsTLS:
+	default:
+		return channelCreds{}, false, nil
+	}
+	var d struct {
+		CA          string `json:"ca_certificate_file"`
+		Certificate string `json:"certificate_file"`
+		PrivateKey  string `json:"private_key_file"`
+	}
+	c.kind = kind
+	if len(config) > 0 {
+		if err := json.Unmarshal(config, &d); err != nil {
+			return c, true, &fieldError{"config", fmt.Sprintf("is wrong (%v): write it as in gRFC A65", err)}
+		}
+	}
+	c.caFile, c.certFile, c.privateFile = d.CA, d.Certificate, d.PrivateKey
+	if (c.certFile == "") != (c.privateFile == "") {
+		return c, true, &fieldError{"config", "has only one of certificate_file and private_key_file: set both or neither"}
+	}
+	if _, err := c.transport(); err != nil {
+		return c, true, &fieldError{"config." + err.field, err.text}
+	}
+	return c, true, nil
+}
+
+// transport reads the files anew, so that each connection uses the newest.
+func (c channelCreds) transport() (credentials.TransportCredentials, *fieldError) {
+	if c.kind == credsInsecure {
+		return insecure.NewCredentials(), nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.caFile != "" {
+		pem, err := os.ReadFile(c.caFile)
+		if err != nil {
+			return nil, &fieldError{"ca_certificate_file", fmt.Sprintf("cannot be used (%v): set it to a readable PEM file", err)}
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, &fieldError{"ca_certificate_file", fmt.Sprintf("names %s, which holds no PEM certificate: set it to one that does", c.caFile)}
+		}
+	}
+	if c.certFile != "" {
+		pair, err := tls.LoadX509KeyPair(c.certFile, c.privateFile)
+		if err != nil {
+			return nil, &fieldError{"certificate_file", fmt.Sprintf("cannot be used with private_key_file (%v): set both to PEM files that belong together", err)}
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return credentials.NewTLS(config), nil
+}

@@ -1,0 +1,148 @@
+package xds
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+)
+
+const (
+	// Of the connection to a control server (gRFC A57).
+	keepaliveTime    = 5 * time.Minute
+	keepaliveTimeout = 20 * time.Second
+	connectTimeout   = 10 * time.Second
+	// mostResponse bounds one response, in bytes.
+	mostResponse = 16 << 20
+)
+
+// A stream is one attempt at a conversation, with a connection of its own: when to
+// connect is only decided by the link.
+type stream struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	server server
+	delta  bool
+	node   *corev3.Node
+	dial   []grpc.DialOption
+
+	out    chan *request // closed to say goodbye
+	events chan<- event
+	in     chan<- *response
+
+	// Of the core.
+	started   time.Time
+	closeBy   time.Time // when to cancel; zero means never
+	up        bool
+	greeted   bool // a request was handed over
+	finished  bool // out is closed
+	responses int
+}
+
+// A dialect is one of the two protocols of ADS.
+type dialect interface {
+	send(*request) error
+	recv() (*response, error)
+	CloseSend() error
+}
+
+func (s *stream) protocol() string {
+	if s.delta {
+		return "delta"
+	}
+	return "sotw"
+}
+
+// run lives as long as the stream. Its last event says how it ended.
+func (s *stream) run() {
+	err := s.talk()
+	s.cancel()
+	s.events <- event{err: err}
+}
+
+func (s *stream) talk() error {
+	creds, ferr := s.server.creds.transport()
+	if ferr != nil {
+		return fmt.Errorf("bootstrap: channel_creds.%s %s", ferr.field, ferr.text)
+	}
+	options := append([]grpc.DialOption{
+		grpc.WithTransportCredentials(creds),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTimeout}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(mostResponse)),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableRetry(),
+	}, s.dial...)
+	conn, err := grpc.NewClient(s.server.uri, options...)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ads, err := s.open(conn)
+	if err != nil {
+		return err
+	}
+	s.events <- event{up: true}
+	broken := make(chan struct{})
+	var sender sync.WaitGroup
+	sender.Go(func() { s.send(ads, broken) })
+	defer sender.Wait()
+	defer s.cancel()
+	for {
+		r, err := ads.recv()
+		if err != nil {
+			return err
+		}
+		select {
+		case s.in <- r:
+		case <-broken: // the next recv says why
+		case <-s.ctx.Done():
+		}
+	}
+}
+
+func (s *stream) open(conn *grpc.ClientConn) (dialect, error) {
+	client := discoveryv3.NewAggregatedDiscoveryServiceClient(conn)
+	if s.delta {
+		ads, err := client.DeltaAggregatedResources(s.ctx)
+		return &delta{ads, s.node}, err
+	}
+	ads, err := client.StreamAggregatedResources(s.ctx)
+	return &sotw{ads, s.node}, err
+}
+
+// send takes requests one by one until there are no more or one cannot be sent.
+func (s *stream) send(ads dialect, broken chan<- struct{}) {
+	for {
+		select {
+		case r, ok := <-s.out:
+			if !ok {
+				ads.CloseSend() // it never fails
+				return
+			}
+			if err := ads.send(r); err != nil {
+				close(broken)
+				return
+			}
+			s.events <- event{sent: r}
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// refusal is the error_detail of a request; nil if there is nothing wrong.
+func (r *request) refusal() *rpcstatus.Status {
+	if r.reason == "" {
+		return nil
+	}
+	return &rpcstatus.Status{Code: int32(codes.InvalidArgument), Message: r.reason}
+}
