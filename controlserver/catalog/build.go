@@ -17,17 +17,20 @@ import (
 // them, and lets the workloads nobody claims give birth to theirs.
 func (c *Catalog) addServices(workloads []Workload) {
 	c.byHost, c.byAddress = map[string][]*Service{}, map[string][]*Service{}
-	b := builder{Catalog: c, registered: map[string][]*claimable{}, entries: map[string][]*networking.WorkloadEntry{}}
+	c.chosen = map[*Object]bool{}
+	b := builder{
+		Catalog: c, joined: map[place]bool{},
+		registered: map[string]*pool[*claimable]{}, entries: map[string]*pool[*Object]{},
+	}
+	workloads = slices.Clone(workloads)
+	slices.SortStableFunc(workloads, compareWorkloads)
 	for _, w := range workloads {
 		w.Namespace = cmp.Or(w.Namespace, DefaultNamespace)
-		b.registered[w.Namespace] = append(b.registered[w.Namespace], &claimable{Workload: w})
-	}
-	for _, ws := range b.registered {
-		slices.SortStableFunc(ws, func(a, b *claimable) int { return compareWorkloads(a.Workload, b.Workload) })
+		within(b.registered, w.Namespace).add(&claimable{Workload: w}, w.Labels)
 	}
 	for _, o := range c.objects {
 		if e, ok := o.Spec.(*networking.WorkloadEntry); ok {
-			b.entries[o.Namespace] = append(b.entries[o.Namespace], e)
+			within(b.entries, o.Namespace).add(o, e.GetLabels())
 		}
 	}
 	for _, o := range c.objects {
@@ -43,8 +46,17 @@ func (c *Catalog) addServices(workloads []Workload) {
 
 type builder struct {
 	*Catalog
-	registered map[string][]*claimable
-	entries    map[string][]*networking.WorkloadEntry
+	registered map[string]*pool[*claimable]
+	entries    map[string]*pool[*Object]
+	joined     map[place]bool
+}
+
+// A place is where an endpoint of a service's port listens.
+type place struct {
+	service *Service
+	port    uint32
+	address string
+	at      uint32
 }
 
 type claimable struct {
@@ -143,7 +155,7 @@ func (b *builder) fill(s *Service, o *Object, se *networking.ServiceEntry, ports
 	selector := se.GetWorkloadSelector()
 	for _, p := range ports {
 		for _, e := range se.GetEndpoints() {
-			s.join(p, entryEndpoint(e, p))
+			b.join(s, p, entryEndpoint(e, p))
 		}
 	}
 	switch {
@@ -151,34 +163,35 @@ func (b *builder) fill(s *Service, o *Object, se *networking.ServiceEntry, ports
 		s.selects = true
 		labels := selector.GetLabels()
 		for _, p := range ports {
-			for _, e := range b.entries[o.Namespace] {
-				if selects(labels, e.GetLabels()) {
-					s.join(p, entryEndpoint(e, p))
-				}
+			for _, e := range b.entries[o.Namespace].selected(labels) {
+				b.chosen[e] = true
+				b.join(s, p, entryEndpoint(e.Spec.(*networking.WorkloadEntry), p))
 			}
 		}
-		b.claim(s, o.Namespace, ports, func(w *claimable) bool { return selects(labels, w.Labels) })
+		b.claim(s, ports, b.registered[o.Namespace].selected(labels))
 	case len(se.GetEndpoints()) > 0:
 	case s.Resolution == DNS || s.Resolution == DNSRoundRobin:
 		for _, p := range ports {
-			s.join(p, Endpoint{Address: dnsName(s), Port: cmp.Or(p.TargetPort, p.Number)})
+			b.join(s, p, Endpoint{Address: dnsName(s), Port: cmp.Or(p.TargetPort, p.Number)})
 		}
 	case s.Resolution == Static:
 		s.selects = true
-		name, ns, _ := splitHost(s.Host)
-		b.claim(s, o.Namespace, ports, func(w *claimable) bool { return w.Name == name && w.Namespace == ns })
+		var named []*claimable
+		for _, w := range b.registered[o.Namespace].members() {
+			if strings.EqualFold(w.Name+"."+w.Namespace+serviceSuffix, s.Host) {
+				named = append(named, w)
+			}
+		}
+		b.claim(s, ports, named)
 	}
 }
 
-func (b *builder) claim(s *Service, namespace string, ports []Port, matches func(*claimable) bool) {
-	for _, w := range b.registered[namespace] {
-		if !matches(w) {
-			continue
-		}
+func (b *builder) claim(s *Service, ports []Port, workloads []*claimable) {
+	for _, w := range workloads {
 		w.claimed = true
 		for _, p := range ports {
 			if number, ok := w.portFor(p); ok {
-				s.join(p, w.endpoint(number))
+				b.join(s, p, w.endpoint(number))
 			}
 		}
 	}
@@ -189,7 +202,7 @@ func (b *builder) birth() {
 	type identity struct{ namespace, name string }
 	orphans := map[identity][]*claimable{}
 	for ns, ws := range b.registered {
-		for _, w := range ws {
+		for _, w := range ws.all {
 			if !w.claimed && w.Name != "" && len(w.Ports) > 0 {
 				id := identity{ns, strings.ToLower(w.Name)}
 				orphans[id] = append(orphans[id], w)
@@ -215,7 +228,7 @@ func (b *builder) birth() {
 		for _, p := range s.Ports {
 			for _, w := range orphans[id] {
 				if number, ok := w.portFor(p); ok {
-					s.join(p, w.endpoint(number))
+					b.join(s, p, w.endpoint(number))
 				}
 			}
 		}
@@ -275,20 +288,13 @@ func (w *claimable) endpoint(port uint32) Endpoint {
 	}
 }
 
-// join adds an endpoint to a port; one that is there already, at the same
-// address and port, is kept.
-func (s *Service) join(p Port, e Endpoint) {
-	have := s.endpoints[p.Number]
-	if len(have) > 16 {
-		s.endpoints[p.Number] = append(have, e)
-		return
+// join adds an endpoint to a port, unless there is one at the same address and port.
+func (b *builder) join(s *Service, p Port, e Endpoint) {
+	at := place{s, p.Number, e.Address, e.Port}
+	if !b.joined[at] {
+		b.joined[at] = true
+		s.endpoints[p.Number] = append(s.endpoints[p.Number], e)
 	}
-	for _, h := range have {
-		if h.Address == e.Address && h.Port == e.Port {
-			return
-		}
-	}
-	s.endpoints[p.Number] = append(have, e)
 }
 
 func entryEndpoint(e *networking.WorkloadEntry, p Port) Endpoint {
@@ -357,4 +363,14 @@ func misfit(o *Object, others []*Object, field, format string, args ...any) Find
 	f := finding(o, Error, field, format, args...)
 	f.cross, f.blames = true, others
 	return f
+}
+
+// within returns the pool of a namespace.
+func within[T any](pools map[string]*pool[T], namespace string) *pool[T] {
+	p := pools[namespace]
+	if p == nil {
+		p = &pool[T]{}
+		pools[namespace] = p
+	}
+	return p
 }

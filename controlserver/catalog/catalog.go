@@ -17,6 +17,7 @@ type Catalog struct {
 	services  []*Service
 	byHost    map[string][]*Service // canonical hosts and aliases
 	byAddress map[string][]*Service
+	chosen    map[*Object]bool // the WorkloadEntries that a ServiceEntry selects
 
 	virtualServices []*VirtualService // oldest first
 	routes          map[string][]*VirtualService

@@ -24,7 +24,9 @@ func (c *Catalog) Check() []Finding {
 		case *networking.DestinationRule:
 			k.destinationRule(o, spec)
 		case *networking.WorkloadEntry:
-			k.workloadEntry(o, spec)
+			if !k.chosen[o] {
+				k.warn(o, "spec.labels", "no ServiceEntry of namespace %s selects it", o.Namespace)
+			}
 		}
 	}
 	return sortFindings(k.findings)
@@ -195,14 +197,14 @@ func (k *checker) destinationRule(o *Object, dr *networking.DestinationRule) {
 // subsets warns of those that select none of the workloads there are.
 func (k *checker) subsets(o *Object, dr *networking.DestinationRule, s *Service) {
 	for i, sub := range dr.GetSubsets() {
-		any, match := false, false
+		some, match := false, false
 		for _, p := range s.Ports {
 			for _, e := range s.Endpoints(p.Number) {
-				any = true
+				some = true
 				match = match || e.Matches(sub.GetLabels())
 			}
 		}
-		if any && !match {
+		if some && !match {
 			k.warn(o, fmt.Sprintf("spec.subsets[%d].labels", i), "subset %q selects none of the workloads of %s", sub.GetName(), s.Host)
 		}
 	}
@@ -213,16 +215,6 @@ func (k *checker) subsets(o *Object, dr *networking.DestinationRule, s *Service)
 			}
 		}
 	}
-}
-
-func (k *checker) workloadEntry(o *Object, e *networking.WorkloadEntry) {
-	for _, other := range k.objects {
-		se, ok := other.Spec.(*networking.ServiceEntry)
-		if ok && other.Namespace == o.Namespace && se.GetWorkloadSelector() != nil && selects(se.GetWorkloadSelector().GetLabels(), e.GetLabels()) {
-			return
-		}
-	}
-	k.warn(o, "spec.labels", "no ServiceEntry of namespace %s selects it", o.Namespace)
 }
 
 // declared reports whether a service has the host, or one that a wildcard covers.
