@@ -48,7 +48,10 @@ func TestServiceThatIsRemovedPassesThrough(t *testing.T) {
 
 type failing struct{ error }
 
-func (f failing) RoundTrip(r *http.Request) (*http.Response, error) { closeBody(r); return nil, f.error }
+func (f failing) RoundTrip(r *http.Request) (*http.Response, error) {
+	closeBody(r)
+	return nil, f.error
+}
 
 func TestUnknownHostUnknownToDNSNamesTheNearest(t *testing.T) {
 	dns := &net.DNSError{Err: "no such host", Name: "paymnets", IsNotFound: true}
