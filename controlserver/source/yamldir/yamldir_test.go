@@ -338,3 +338,26 @@ func TestBadEditKeepsLastGood(t *testing.T) {
 		t.Errorf("removed: %q", got)
 	}
 }
+
+func TestDirectoryThatGoesAwayKeepsLastGood(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/conf/a.yaml", entry("a", "10.0.0.1"))
+	tr := tree{root: dir + "/conf"}
+	var last catalog.LastGood
+	tr.scan(time.Now())
+	last.Merge(tr.fragment())
+	if err := os.Rename(dir+"/conf", dir+"/aside"); err != nil {
+		t.Fatal(err)
+	}
+	if !tr.scan(time.Now()) {
+		t.Error("the directory went away, and no change is told")
+	}
+	c, findings := last.Merge(tr.fragment())
+	if len(c.Objects()) != 1 {
+		t.Errorf("%d objects are left of 1", len(c.Objects()))
+	}
+	want := dir + "/conf: directory cannot be read: no such file or directory"
+	if !slices.ContainsFunc(findings, func(f catalog.Finding) bool { return f.String() == want }) {
+		t.Errorf("findings %v, want %q", findings, want)
+	}
+}
