@@ -3,9 +3,13 @@ package ads
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"os"
+	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -23,8 +27,8 @@ import (
 // BenchmarkPush changes one endpoint of 100 clusters of ten under N streams, each on
 // a connection of its own over loopback, that subscribe to the clusters and
 // endpoints by name. An iteration is one publication that every client has
-// acknowledged. Clients are in the same process, so CPU is that of both ends;
-// "floor" sends one message made beforehand to the same clients.
+// acknowledged. The clients are a process of their own, so CPU and heap are the
+// server's. "floor" sends one message made beforehand and keeps nothing.
 func BenchmarkPush(b *testing.B) {
 	for _, n := range []int{100, 1000} {
 		for _, p := range []Protocol{Delta, StateOfTheWorld} {
@@ -34,74 +38,81 @@ func BenchmarkPush(b *testing.B) {
 	}
 }
 
+const benchClusters = 100
+
+func benchName(i int) string {
+	return fmt.Sprintf("outbound|8080||service-%03d.shop.svc.cluster.local", i)
+}
+
 func benchPush(b *testing.B, p Protocol, n int) {
-	const count = 100
 	s := New(Config{Logger: slog.New(slog.DiscardHandler)})
 	addr := benchServe(b, s.Register, func() { _ = s.Close() })
-	all := make([]*Resource, 0, 2*count)
-	var names []string
-	for i := range count {
-		name := fmt.Sprintf("outbound|8080||service-%03d.shop.svc.cluster.local", i)
-		names = append(names, name)
-		all = append(all, benchResource(b, name, &clusterv3.Cluster{Name: name}), benchEndpoints(b, name, 0))
+	all := make([]*Resource, 0, 2*benchClusters)
+	for i := range benchClusters {
+		all = append(all, benchResource(b, benchName(i), &clusterv3.Cluster{Name: benchName(i)}), benchEndpoints(b, benchName(i), 0))
 	}
 	publish := func(i int) {
-		set := NewSet(fmt.Sprint(i), append(all[:len(all):len(all)], benchEndpoints(b, names[i%count], i))...)
+		set := NewSet(fmt.Sprint(i), append(all[:len(all):len(all)], benchEndpoints(b, benchName(0), i))...)
 		s.Publish(func(*Node) Snapshot { return set })
 	}
-	publish(1)
-	settled := func() {
-		if err := s.Settled(b.Context()); err != nil {
-			b.Fatal(err)
+	settled := func(ready func(ClientStatus) bool) {
+		for {
+			if err := s.Settled(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			all := s.Status()
+			if len(all) == n && !slices.ContainsFunc(all, func(c ClientStatus) bool { return !ready(c) }) {
+				return
+			}
+			runtime.Gosched()
 		}
 	}
+	publish(1)
 	heap := heapNow()
-	var got sync.WaitGroup
-	got.Add(2 * n)
-	benchClients(b, p, n, addr, names, &got)
-	got.Wait()
-	settled()
+	benchClients(b, p, n, addr)
+	settled(func(c ClientStatus) bool { return c.Settled && len(c.Types) == 2 })
 	held := heapNow() - heap
 
 	cpu, i := cpuNow(), 1
 	b.ReportAllocs()
 	for b.Loop() {
-		i += count // always the same cluster, so that each push changes one resource
-		got.Add(n)
+		i++
 		publish(i)
-		got.Wait()
-		settled()
+		if err := s.Settled(b.Context()); err != nil {
+			b.Fatal(err)
+		}
 	}
 	b.ReportMetric(float64(cpuNow()-cpu)/1e3/float64(b.N)/float64(n), "cpu-µs/push/stream")
 	b.ReportMetric(float64(held)/1024/float64(n), "heap-KiB/stream")
 }
 
 func benchFloor(b *testing.B, n int) {
-	f := &floor{wake: map[chan []byte]bool{}}
+	f := &floor{wake: map[chan struct{}]bool{}}
 	addr := benchServe(b, func(r grpc.ServiceRegistrar) { discoveryv3.RegisterAggregatedDiscoveryServiceServer(r, f) }, func() {})
-	var got sync.WaitGroup
-	got.Add(2 * n)
 	heap := heapNow()
-	benchClients(b, Delta, n, addr, []string{"a"}, &got)
-	got.Wait()
+	f.acks.Add(n)
+	benchClients(b, Delta, n, addr)
+	f.acks.Wait()
 	held := heapNow() - heap
-	r := &response{kind: endpoints, version: "1", sent: []*Resource{benchEndpoints(b, "outbound|8080||service-000.shop.svc.cluster.local", 1)}}
+	r := &response{kind: endpoints, version: "1", sent: []*Resource{benchEndpoints(b, benchName(0), 1)}}
 	cpu := cpuNow()
 	b.ReportAllocs()
 	for b.Loop() {
-		got.Add(n)
+		f.acks.Add(n)
 		f.push(r)
-		got.Wait()
+		f.acks.Wait()
 	}
 	b.ReportMetric(float64(cpuNow()-cpu)/1e3/float64(b.N)/float64(n), "cpu-µs/push/stream")
 	b.ReportMetric(float64(held)/1024/float64(n), "heap-KiB/stream")
 }
 
-// A floor sends what it is told, keeps nothing, and ignores what it is told.
+// A floor sends what it is told, keeps nothing, and only counts the answers.
 type floor struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
+	acks sync.WaitGroup
+
 	mu   sync.Mutex
-	wake map[chan []byte]bool
+	wake map[chan struct{}]bool
 	next *response
 }
 
@@ -110,39 +121,40 @@ func (f *floor) push(r *response) {
 	defer f.mu.Unlock()
 	f.next = r
 	for c := range f.wake {
-		c <- nil
+		c <- struct{}{}
 	}
 }
 
 func (f *floor) DeltaAggregatedResources(g discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
-	c := make(chan []byte, 1)
+	c := make(chan struct{}, 1)
 	f.mu.Lock()
 	f.wake[c] = true
 	f.mu.Unlock()
 	go func() {
 		for {
-			if _, err := g.Recv(); err != nil {
+			r, err := g.Recv()
+			if err != nil {
 				return
+			}
+			if r.GetResponseNonce() != "" {
+				f.acks.Done()
 			}
 		}
 	}()
-	for range 2 {
-		m, err := newFrame(&response{kind: clusters}, "0")
+	send := func(r *response) error {
+		m, err := newFrame(r, "1")
 		if err != nil {
 			return err
 		}
-		if err := g.SendMsg(m); err != nil {
-			return err
-		}
+		return g.SendMsg(m)
+	}
+	if err := send(&response{kind: clusters}); err != nil {
+		return err
 	}
 	for {
 		select {
 		case <-c:
-			m, err := newFrame(f.next, "1")
-			if err != nil {
-				return err
-			}
-			if err := g.SendMsg(m); err != nil {
+			if err := send(f.next); err != nil {
 				return err
 			}
 		case <-g.Context().Done():
@@ -164,54 +176,75 @@ func benchServe(b *testing.B, register func(grpc.ServiceRegistrar), stop func())
 	return l.Addr().String()
 }
 
-// benchClients connects n clients that acknowledge everything without decoding
-// the resources, and count each response down on got.
-func benchClients(b *testing.B, p Protocol, n int, addr string, names []string, got *sync.WaitGroup) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	b.Cleanup(func() { cancel(); running.Wait() })
-	for i := range n {
-		conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithStaticStreamWindowSize(1<<20), grpc.WithStaticConnWindowSize(1<<20), grpc.WithSharedWriteBuffer(true), grpc.WithReadBufferSize(4<<10))
-		if err != nil {
-			b.Fatal(err)
-		}
-		node := &corev3.Node{Id: fmt.Sprintf("sidecar~10.0.0.1~n%d.shop~shop.svc.cluster.local", i)}
-		api := discoveryv3.NewAggregatedDiscoveryServiceClient(conn)
-		running.Go(func() {
-			defer func() { _ = conn.Close() }()
-			if p == Delta {
-				benchDelta(ctx, b, api, node, names, got)
-			} else {
-				benchSotw(ctx, b, api, node, names, got)
-			}
-		})
+const benchEnv = "WEFT_ADS_BENCH_CLIENTS" // "ADDR PROTOCOL N"
+
+// benchClients starts a process of n clients.
+func benchClients(b *testing.B, p Protocol, n int, addr string) {
+	cmd := exec.Command(os.Args[0], "-test.run=^TestBenchClients$")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %d", benchEnv, addr, p, n))
+	in, err := cmd.StdinPipe() // the process lives until it is closed
+	if err != nil {
+		b.Fatal(err)
 	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = in.Close(); _ = cmd.Wait() })
 }
 
-func benchDelta(ctx context.Context, b *testing.B, api discoveryv3.AggregatedDiscoveryServiceClient, node *corev3.Node, names []string, got *sync.WaitGroup) {
-	st, err := api.DeltaAggregatedResources(ctx)
+// TestBenchClients is the clients of the benchmark: they acknowledge everything
+// without decoding the resources.
+func TestBenchClients(t *testing.T) {
+	var addr string
+	var p Protocol
+	var n int
+	if _, err := fmt.Sscan(os.Getenv(benchEnv), &addr, &p, &n); err != nil {
+		t.Skip("only as a part of BenchmarkPush")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	for i := range n {
+		running.Go(func() { benchClient(ctx, t, addr, p, i) })
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	cancel()
+	running.Wait()
+}
+
+func benchClient(ctx context.Context, t *testing.T, addr string, p Protocol, i int) {
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithStaticStreamWindowSize(1<<20), grpc.WithStaticConnWindowSize(1<<20), grpc.WithSharedWriteBuffer(true), grpc.WithReadBufferSize(4<<10))
 	if err != nil {
-		b.Error(err)
+		t.Error(err)
 		return
 	}
-	for _, url := range []string{ClusterType, EndpointType} {
-		_ = st.Send(&discoveryv3.DeltaDiscoveryRequest{Node: node, TypeUrl: url, ResourceNamesSubscribe: names})
+	defer func() { _ = conn.Close() }()
+	api := discoveryv3.NewAggregatedDiscoveryServiceClient(conn)
+	node := &corev3.Node{Id: fmt.Sprintf("sidecar~10.0.0.1~n%d.shop~shop.svc.cluster.local", i)}
+	var names []string
+	for i := range benchClusters {
+		names = append(names, benchName(i))
 	}
-	for {
-		r, err := st.Recv()
+	if p == Delta {
+		st, err := api.DeltaAggregatedResources(ctx)
 		if err != nil {
+			t.Error(err)
 			return
 		}
-		_ = st.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()})
-		got.Done()
+		for _, url := range []string{ClusterType, EndpointType} {
+			_ = st.Send(&discoveryv3.DeltaDiscoveryRequest{Node: node, TypeUrl: url, ResourceNamesSubscribe: names})
+		}
+		for {
+			r, err := st.Recv()
+			if err != nil {
+				return
+			}
+			_ = st.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()})
+		}
 	}
-}
-
-func benchSotw(ctx context.Context, b *testing.B, api discoveryv3.AggregatedDiscoveryServiceClient, node *corev3.Node, names []string, got *sync.WaitGroup) {
 	st, err := api.StreamAggregatedResources(ctx)
 	if err != nil {
-		b.Error(err)
+		t.Error(err)
 		return
 	}
 	for _, url := range []string{ClusterType, EndpointType} {
@@ -223,7 +256,6 @@ func benchSotw(ctx context.Context, b *testing.B, api discoveryv3.AggregatedDisc
 			return
 		}
 		_ = st.Send(&discoveryv3.DiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce(), VersionInfo: r.GetVersionInfo(), ResourceNames: names})
-		got.Done()
 	}
 }
 

@@ -155,24 +155,29 @@ func (s *Server) forget(st *stream) {
 }
 
 // Settled waits until every client that is connected has answered, by taking or
-// refusing, for all that the last publication holds for it.
+// refusing, for all that the last publication holds for it. A client that is
+// about to ask for more because of what it took counts as settled.
 func (s *Server) Settled(ctx context.Context) error {
 	s.waiters.Add(1)
 	defer s.waiters.Add(-1)
-	for {
+	s.mu.Lock()
+	open := s.all()
+	s.mu.Unlock()
+	for len(open) > 0 {
 		s.mu.Lock()
-		news, p, open := s.news, s.published.Load(), s.all()
+		news := s.news
 		s.mu.Unlock()
-		i := slices.IndexFunc(open, func(st *stream) bool { return !st.settled(p) })
-		if i < 0 {
-			return nil
+		if open[0].settled(s.published.Load()) {
+			open = open[1:]
+			continue
 		}
 		select {
 		case <-news:
 		case <-ctx.Done():
-			return fmt.Errorf("client %s has not answered: %w", open[i].name(), ctx.Err())
+			return fmt.Errorf("client %s has not answered: %w", open[0].name(), ctx.Err())
 		}
 	}
+	return nil
 }
 
 // poke wakes those who wait for streams to settle.
