@@ -74,6 +74,9 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// Timeout reports that the time was up, as net.Error and url.Error ask it.
+func (e *Error) Timeout() bool { return e.Kind == Deadline }
+
 // failure is the error of a call whose last attempt was not answered. a is nil if there was no host.
 func (c *Call) failure(a *Attempt, o resilience.Outcome) *Error {
 	e := &Error{Kind: NoHost, Service: c.service.name, Cluster: c.cluster.Name, Attempts: int(c.attempts), Err: o.Err}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -273,7 +274,7 @@ func testLeaving(t *testing.T, w wire, away string) {
 		answered <- string(b)
 	}()
 	for m.inFlight() == 0 {
-		time.Sleep(0) // lets the caller begin
+		runtime.Gosched() // lets the caller begin
 	}
 	m.serve(c, resilience.Policy{}, addr(s))
 	if got := <-answered; got != "hello" {
