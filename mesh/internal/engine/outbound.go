@@ -15,20 +15,30 @@ import (
 // [*Error] if the mesh could not get an answer, and the outcome then says the same.
 //
 // The order of the steps is the law of the mesh.
-func (s *Service) Do(ctx context.Context, call *Call, t Transport) (resilience.Outcome, error) {
-	call.service, call.ctx = s, ctx
+func (s *Service) Do(ctx context.Context, call *Call, t Transport) (out resilience.Outcome, err error) {
+	call.service, call.transport, call.ctx = s, t, ctx
+	// A panic of the transport or the observer must not leave the call counted in.
+	returned := false
+	defer func() {
+		if !returned {
+			call.abandon()
+		}
+	}()
 	// Observe first: whatever refuses a call, it is counted.
 	if obs := s.engine.config.Observer; obs != nil {
 		call.start = time.Now()
 		call.ctx = obs.CallStarted(ctx, call)
 	}
 	// The plan is loaded once and for all: nothing of a call sees two configurations.
-	if err := call.enter(); err != nil {
-		return call.fail(err)
+	if refused := call.enter(); refused != nil {
+		out, err = call.fail(refused)
+	} else {
+		// The deadline covers all that follows, pauses between attempts included.
+		call.withDeadline()
+		out, err = call.tries()
 	}
-	// The deadline covers all that follows, pauses between attempts included.
-	call.withDeadline()
-	return call.tries(t)
+	returned = true
+	return out, err
 }
 
 // enter matches the call to a route, chooses its cluster and counts the call in there.
@@ -36,18 +46,26 @@ func (c *Call) enter() *Error {
 	for {
 		p, err := c.service.current(c.ctx)
 		if err != nil {
+			if c.service.dropped.Load() {
+				// Nobody wanted the service for a while. Now somebody does.
+				c.service = c.service.engine.Service(c.service.name)
+				continue
+			}
 			return err
 		}
-		c.route, c.cluster = p.match(&c.Request), nil
+		c.route = p.match(&c.Request)
 		if c.route == nil {
 			return &Error{Kind: NoRoute, Service: c.service.name, Err: p.noRoute(&c.Request)}
 		}
 		if c.route.refuse != nil {
 			return &Error{Kind: NoRoute, Service: c.service.name, Err: c.route.refuse}
 		}
-		cl := c.route.choose()
-		if cl.enter(c.service) {
-			c.cluster = cl
+		to := c.route.choose()
+		if to.cluster == nil {
+			return &Error{Kind: NoRoute, Service: c.service.name, Cluster: to.name, Err: to.unknown(c.route)}
+		}
+		if to.cluster.enter(c.service) {
+			c.cluster = to.cluster
 			return nil
 		}
 		// The cluster was removed between the two steps: a newer plan is there.
@@ -56,7 +74,7 @@ func (c *Call) enter() *Error {
 
 func (c *Call) withDeadline() {
 	timeout := c.route.Policy.Timeout
-	if timeout <= 0 {
+	if timeout <= 0 || c.Unbounded {
 		return
 	}
 	if d, ok := c.ctx.Deadline(); ok && time.Until(d) <= timeout {
@@ -66,34 +84,38 @@ func (c *Call) withDeadline() {
 }
 
 // tries sends the call to one host after the other.
-func (c *Call) tries(t Transport) (resilience.Outcome, error) {
+func (c *Call) tries() (resilience.Outcome, error) {
 	retries := uint32(1) // number of the try as the retry policy counts
 	for {
-		a, out := c.attempt(t)
-		pause, again := time.Duration(0), false
-		switch {
-		case a == nil:
-		case out.Cause == resilience.HostLeft && c.attempts < maxMoves:
+		if c.ctx.Err() != nil {
+			return c.interrupted()
+		}
+		a, out := c.attempt()
+		if a == nil {
+			err := c.failure(nil, out)
+			c.finish(out, err)
+			return out, err
+		}
+		var pause time.Duration
+		again := false
+		if out.Cause == resilience.HostLeft && c.attempts < maxMoves {
 			// Not a retry: nobody has refused anything, the call is just moved.
-			again = t.Replayable()
-		default:
-			pause, again = c.route.Policy.Retry.Next(retries, out)
-			again = again && t.Replayable()
+			again = c.transport.Replayable()
+		} else if pause, again = c.route.Policy.Retry.Next(retries, out); again {
+			again = c.transport.Replayable()
 			retries++
 		}
-		if again && c.ctx.Err() == nil && c.sleep(pause) {
-			a.end(out)
+		if again && c.ctx.Err() == nil && c.affords(&pause) && a.end(out) {
 			c.tried[int(c.attempts)%len(c.tried)] = a.Host
+			c.sleep(pause)
 			continue
 		}
 		var err error
 		if out.Err != nil {
 			err = c.failure(a, out)
 		}
-		if a == nil || !a.held {
-			if a != nil {
-				a.end(out)
-			}
+		if !a.held {
+			a.end(out)
 			c.finish(out, err)
 		}
 		return out, err
@@ -104,9 +126,8 @@ func (c *Call) tries(t Transport) (resilience.Outcome, error) {
 const maxMoves = 64
 
 // attempt picks a host and sends the call there once. The attempt is nil if there was no host.
-func (c *Call) attempt(t Transport) (*Attempt, resilience.Outcome) {
-	p := preference{call: c, transport: t}
-	host, err := c.cluster.hosts.Pick(balancer.Want{Avoid: &p})
+func (c *Call) attempt() (*Attempt, resilience.Outcome) {
+	host, err := c.cluster.hosts.Pick(balancer.Want{Avoid: (*preference)(c)})
 	if err != nil {
 		return nil, resilience.Outcome{Err: err, Cause: resilience.Unsent}
 	}
@@ -122,17 +143,14 @@ func (c *Call) attempt(t Transport) (*Attempt, resilience.Outcome) {
 	if obs := c.service.engine.config.Observer; obs != nil {
 		a.ctx = obs.AttemptStarted(c.ctx, c, a)
 	}
-	return a, t.Send(a.ctx, a)
+	return a, c.transport.Send(a.ctx, a)
 }
 
-// preference passes over hosts that did not answer or are not connected.
-type preference struct {
-	call      *Call
-	transport Transport
-}
+// preference is a Call that passes over hosts that did not answer it or are not connected.
+type preference Call
 
 func (p *preference) Avoid(h *balancer.Host) bool {
-	for _, t := range p.call.tried {
+	for _, t := range p.tried {
 		if t == h {
 			return true
 		}
@@ -140,34 +158,66 @@ func (p *preference) Avoid(h *balancer.Host) bool {
 	return !p.transport.Connected(h)
 }
 
-// sleep waits for a pause, jittered by a fifth (gRFC A6); false means the call has no time for it.
-func (c *Call) sleep(d time.Duration) bool {
-	if d <= 0 {
+// affords jitters a pause by a fifth (gRFC A6) and reports whether the deadline leaves time for it.
+func (c *Call) affords(pause *time.Duration) bool {
+	if *pause <= 0 {
 		return true
 	}
-	d = time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
-	if deadline, ok := c.ctx.Deadline(); ok && time.Until(deadline) <= d {
-		return false
+	*pause = time.Duration(float64(*pause) * (0.8 + 0.4*rand.Float64()))
+	deadline, ok := c.ctx.Deadline()
+	return !ok || time.Until(deadline) > *pause
+}
+
+// sleep waits for a pause, or until the call's time is up.
+func (c *Call) sleep(pause time.Duration) {
+	if pause <= 0 {
+		return
 	}
-	timer := time.NewTimer(d)
+	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return true
 	case <-c.ctx.Done():
-		return false
 	}
 }
 
-// fail ends a call that was never tried.
+// interrupted ends a call whose time was up between attempts, or before the first.
+func (c *Call) interrupted() (resilience.Outcome, error) {
+	err := c.service.late(c.ctx)
+	err.Cluster, err.Attempts, err.Err = c.cluster.Name, int(c.attempts), c.ctx.Err()
+	if c.last != nil {
+		err.Host = c.last.Host.Addr()
+	}
+	return c.fail(err)
+}
+
+// fail ends a call that has no attempt running.
 func (c *Call) fail(err *Error) (resilience.Outcome, error) {
 	out := resilience.Outcome{Err: err, Cause: resilience.Unsent}
+	switch err.Kind {
+	case Deadline:
+		out.Cause = resilience.Timeout
+	case Canceled:
+		out.Cause = resilience.Canceled
+	}
 	c.finish(out, err)
 	return out, err
 }
 
-// finish ends the call.
+// abandon ends a call that a panic has left.
+func (c *Call) abandon() {
+	out := resilience.Outcome{Err: errPanicked, Cause: resilience.Reset}
+	if c.last != nil {
+		c.last.end(out)
+	}
+	c.finish(out, nil)
+}
+
+// finish ends the call. Only the first finish counts.
 func (c *Call) finish(o resilience.Outcome, err error) {
+	if c.finished.Swap(true) {
+		return
+	}
 	if c.cluster != nil {
 		c.cluster.leave(c.service)
 	}

@@ -1,0 +1,72 @@
+package grpcadapter
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/weftmesh/weft/identity"
+)
+
+// transportCredentials make each connection what the cluster of its host
+// demands: plaintext, or TLS. The demand comes with the address.
+type transportCredentials struct{}
+
+type demandKey struct{}
+
+// demanded is an identity.ClientTLS as an address attribute.
+type demanded identity.ClientTLS
+
+// Equal lets gRPC compare addresses.
+func (d *demanded) Equal(o any) bool {
+	e, ok := o.(*demanded)
+	return ok && sameTLS((*identity.ClientTLS)(d), (*identity.ClientTLS)(e))
+}
+
+// ClientHandshake implements credentials.TransportCredentials.
+func (transportCredentials) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	d, _ := credentials.ClientHandshakeInfoFromContext(ctx).Attributes.Value(demandKey{}).(*demanded)
+	if d == nil {
+		return insecure.NewCredentials().ClientHandshake(ctx, authority, raw)
+	}
+	called, _, err := net.SplitHostPort(authority)
+	if err != nil {
+		called = authority // without a port
+	}
+	config, err := (*identity.ClientTLS)(d).Config(called)
+	if err != nil {
+		return nil, nil, err
+	}
+	return credentials.NewTLS(config).ClientHandshake(ctx, authority, raw)
+}
+
+// ServerHandshake implements credentials.TransportCredentials; servers have others.
+func (transportCredentials) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return nil, nil, errors.New("credentials of clients only")
+}
+
+// Info implements credentials.TransportCredentials. Which protocol is spoken is
+// known for each connection only; gRPC asks that for calls that carry secrets.
+func (transportCredentials) Info() credentials.ProtocolInfo {
+	return credentials.ProtocolInfo{SecurityProtocol: "mesh"}
+}
+
+// Clone implements credentials.TransportCredentials.
+func (c transportCredentials) Clone() credentials.TransportCredentials { return c }
+
+// OverrideServerName implements credentials.TransportCredentials.
+func (transportCredentials) OverrideServerName(string) error {
+	return errors.New("the server name is the cluster's to say")
+}
+
+// sameTLS compares two demands by their content.
+func sameTLS(a, b *identity.ClientTLS) bool {
+	if a == nil || b == nil || a == b {
+		return a == b
+	}
+	return a.ServerName == b.ServerName && a.RootCAs == b.RootCAs && slices.Equal(a.SubjectAltNames, b.SubjectAltNames)
+}

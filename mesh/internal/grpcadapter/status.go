@@ -1,0 +1,39 @@
+package grpcadapter
+
+import (
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/weftmesh/weft/mesh/internal/engine"
+)
+
+// codeOf is the gRPC status of each reason why the mesh could not get an answer.
+func codeOf(k engine.Kind) codes.Code {
+	switch k {
+	case engine.Deadline:
+		return codes.DeadlineExceeded
+	case engine.Canceled:
+		return codes.Canceled
+	default: // NoService, NoRoute, NoHost, Unreachable, Reset
+		return codes.Unavailable
+	}
+}
+
+// A failure is an engine.Error that gRPC takes for a status. It unwraps to the
+// engine.Error.
+type failure struct{ err *engine.Error }
+
+// errorOf is what the caller gets for an error of the engine.
+func errorOf(err error) error {
+	if e, ok := err.(*engine.Error); ok { //nolint:errorlint // the engine's contract: it is one itself
+		return &failure{e}
+	}
+	return err
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+
+func (f *failure) Unwrap() error { return f.err }
+
+// GRPCStatus lets the package status see the code.
+func (f *failure) GRPCStatus() *status.Status { return status.New(codeOf(f.err.Kind), f.err.Error()) }
