@@ -65,7 +65,7 @@ type instance struct {
 
 // New makes an empty registry.
 func New(cfg Config) *Registry {
-	r := &Registry{
+	return &Registry{
 		grace:   max(0, cmp.Or(cfg.Grace, 10*time.Second)),
 		gather:  cmp.Or(cfg.Gather, 10*time.Millisecond),
 		ports:   cmp.Or(cfg.Ports, 64),
@@ -75,7 +75,6 @@ func New(cfg Config) *Registry {
 		owners:  make(map[netip.AddrPort]*instance),
 		orphans: make(map[*instance]time.Time),
 	}
-	return r
 }
 
 // Open tells of a new stream. It registers nothing yet.

@@ -21,9 +21,9 @@ const (
 
 // check returns why a process cannot be registered.
 func (p Process) check() error {
-	p = p.normal()
-	if p.Service != "" && !label(p.Service) {
-		return fmt.Errorf("service %q: not a DNS label", p.Service)
+	said := p.Service
+	if p = p.normal(); said != "" && !label(p.Service) {
+		return fmt.Errorf("service %q: not a DNS label", said)
 	}
 	if p.Namespace != "" && !label(p.Namespace) {
 		return fmt.Errorf("namespace %q: not a DNS label", p.Namespace)
