@@ -62,11 +62,11 @@ func decodeRetry(p *place, m *routev3.RetryPolicy) resilience.Retry {
 		if name == "retriable-status-codes" && len(m.GetRetriableStatusCodes()) == 0 {
 			continue
 		}
-		p.warn("retry_on", "%q is not supported yet and has no effect", name)
+		p.warn("retry_on", "%q is not supported yet, has no effect", name)
 	}
 	for _, h := range m.GetRetryHostPredicate() {
 		if !h.GetTypedConfig().MessageIs((*hostsv3.PreviousHostsPredicate)(nil)) { // what retries do anyway
-			p.warn("retry_host_predicate", "%q is not supported yet and has no effect", h.GetName())
+			p.warn("retry_host_predicate", "%q is not supported yet, has no effect", h.GetName())
 		}
 	}
 	attempts := uint32(1)

@@ -48,7 +48,7 @@ func decodePolicies(p *place, m *clusterv3.LoadBalancingPolicy, outer bool) bala
 		q := p.at("policies", i)
 		a := policy.GetTypedExtensionConfig().GetTypedConfig()
 		config := func(m proto.Message) {
-			if err := a.UnmarshalTo(m); err != nil {
+			if err := unpack(a, m); err != nil {
 				q.refuse("typed_extension_config", "%w", err)
 			}
 		}

@@ -106,12 +106,12 @@ func decodeHTTP2(p *place, m *clusterv3.Cluster) bool {
 	options := m.GetTypedExtensionProtocolOptions()
 	for _, key := range slices.Sorted(maps.Keys(options)) {
 		if key != httpOptions {
-			p.warn("typed_extension_protocol_options", "%q is not supported yet and has no effect", key)
+			p.warn("typed_extension_protocol_options", "%q is not supported yet, has no effect", key)
 			continue
 		}
 		q := p.in("typed_extension_protocol_options")
 		var o httpv3.HttpProtocolOptions
-		if err := options[key].UnmarshalTo(&o); err != nil {
+		if err := unpack(options[key], &o); err != nil {
 			q.refuse(key, "%w", err)
 			continue
 		}

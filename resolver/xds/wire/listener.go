@@ -99,7 +99,7 @@ func endsHere(m *routev3.RouteConfiguration) bool {
 // them too if they are inline. The rest of its fields is about a proxy's own sockets.
 func decodeManager(p *place, a *anypb.Any, l *Listener) *routev3.RouteConfiguration {
 	var m hcmv3.HttpConnectionManager
-	if err := a.UnmarshalTo(&m); err != nil {
+	if err := unpack(a, &m); err != nil {
 		p.refuse("", "%w", err)
 		return nil
 	}
@@ -110,7 +110,7 @@ func decodeManager(p *place, a *anypb.Any, l *Listener) *routev3.RouteConfigurat
 		p.refuse("original_ip_detection_extensions", "not supported")
 	}
 	if m.GetCommonHttpProtocolOptions().GetMaxStreamDuration() != nil {
-		p.warn("common_http_protocol_options", "max_stream_duration is not supported here yet and has no effect")
+		p.warn("common_http_protocol_options", "max_stream_duration is not supported here yet, has no effect")
 	}
 	decodeFilters(p, m.GetHttpFilters())
 	switch s := m.GetRouteSpecifier().(type) {
@@ -146,7 +146,7 @@ func decodeFilters(p *place, filters []*hcmv3.HttpFilter) {
 		names[name] = true
 		a := f.GetTypedConfig()
 		if a.MessageIs((*routerv3.Router)(nil)) {
-			if err := a.UnmarshalTo(new(routerv3.Router)); err != nil {
+			if err := unpack(a, new(routerv3.Router)); err != nil {
 				q.refuse("typed_config", "%w", err)
 			}
 			if i != len(filters)-1 {
@@ -184,7 +184,7 @@ func decodeFilter(p *place, f *hcmv3.HttpFilter) {
 	case strings.Contains(kind, "rbac"), strings.Contains(kind, "auth"), strings.Contains(kind, "jwt"):
 		p.refuse("typed_config", "%s is not supported, and security is never optional", kind)
 	case f.GetIsOptional():
-		p.warn("typed_config", "the optional filter %s is not supported and has no effect", kind)
+		p.warn("typed_config", "the optional filter %s is not supported, has no effect", kind)
 	default:
 		p.refuse("typed_config", "%s is not supported", kind)
 	}

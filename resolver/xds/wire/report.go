@@ -20,9 +20,10 @@ type report struct {
 	warned     []warning
 }
 
-// A warning is told once for all the places it holds for.
+// A warning is told once for all the places where it holds for a field.
 type warning struct {
-	text, first string
+	field, text string
+	first       string // path
 	more        int
 }
 
@@ -30,14 +31,14 @@ func (r *report) refuse(path, format string, args ...any) {
 	r.errs = append(r.errs, fmt.Errorf("%s %q: %s: %w", r.what, r.name, path, fmt.Errorf(format, args...)))
 }
 
-func (r *report) warn(path, text string) {
+func (r *report) warn(p *place, field, text string) {
 	for i := range r.warned {
-		if r.warned[i].text == text {
+		if r.warned[i].field == field && r.warned[i].text == text {
 			r.warned[i].more++
 			return
 		}
 	}
-	r.warned = append(r.warned, warning{text: text, first: path})
+	r.warned = append(r.warned, warning{field: field, text: text, first: p.path(field)})
 }
 
 // err joins all findings.
@@ -92,7 +93,7 @@ func (p *place) refuse(field, format string, args ...any) {
 }
 
 func (p *place) warn(field, format string, args ...any) {
-	p.report.warn(p.path(field), fmt.Sprintf(format, args...))
+	p.report.warn(p, field, fmt.Sprintf(format, args...))
 }
 
 // only refuses every field that is set in m and not known.
@@ -105,7 +106,7 @@ func (p *place) only(m proto.Message, known ...protoreflect.Name) {
 // ignores warns of every field that is set in m and not known.
 func (p *place) ignores(m proto.Message, known ...protoreflect.Name) {
 	for _, f := range others(m, known) {
-		p.warn(f, "%s is not supported yet and has no effect", f)
+		p.warn(f, "not supported yet, has no effect")
 	}
 }
 
@@ -133,7 +134,7 @@ func (p *place) duration(field string, d *durationpb.Duration) time.Duration {
 	case d == nil:
 		return 0
 	case d.CheckValid() != nil:
-		p.refuse(field, "%w", d.CheckValid())
+		p.refuse(field, "%d s and %d ns are no duration", d.GetSeconds(), d.GetNanos())
 		return 0
 	case d.AsDuration() < 0:
 		p.refuse(field, "%v is negative", d.AsDuration())

@@ -82,7 +82,7 @@ func Unwrap(a *anypb.Any) (*anypb.Any, error) {
 		return a, nil
 	}
 	var w discoveryv3.Resource
-	if err := a.UnmarshalTo(&w); err != nil {
+	if err := unpack(a, &w); err != nil {
 		return nil, fmt.Errorf("resource %q: %w", Name(a), err)
 	}
 	if w.GetResource() == nil {
@@ -134,7 +134,7 @@ func open(a *anypb.Any, what string, m proto.Message) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.UnmarshalTo(m); err != nil {
+	if err := unpack(a, m); err != nil {
 		return nil, fmt.Errorf("%s %q: %w", what, r.name, err)
 	}
 	r.name = Name(a)
@@ -142,6 +142,16 @@ func open(a *anypb.Any, what string, m proto.Message) (*report, error) {
 		r.refuse("name", "empty")
 	}
 	return r, nil
+}
+
+// unpack reads a message of m's type.
+func unpack(a *anypb.Any, m proto.Message) error {
+	if want := m.ProtoReflect().Descriptor().FullName(); a == nil {
+		return fmt.Errorf("missing, want a %s", want)
+	} else if got := a.MessageName(); got != want {
+		return fmt.Errorf("type is %q, not %s", got, want)
+	}
+	return a.UnmarshalTo(m)
 }
 
 // pack is Marshal for messages made here, which always can be packed.

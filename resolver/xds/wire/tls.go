@@ -26,7 +26,7 @@ func decodeTLS(p *place, m *corev3.TransportSocket) *identity.ClientTLS {
 	}
 	q := p.in("transport_socket.typed_config")
 	var c tlsv3.UpstreamTlsContext
-	if err := m.GetTypedConfig().UnmarshalTo(&c); err != nil {
+	if err := unpack(m.GetTypedConfig(), &c); err != nil {
 		q.refuse("", "%w", err)
 		return nil
 	}
