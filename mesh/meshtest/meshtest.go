@@ -132,6 +132,13 @@ func (k *Kit) GRPCBackend(service string, labels map[string]string, register fun
 	return k.serve(m, srv.Serve, srv.Stop)
 }
 
+// Registered waits until a process that listens at the address ("ip:port") is
+// registered and every mesh of the kit knows it. HTTPBackend and GRPCBackend have
+// waited; it is for servers of your own.
+func (k *Kit) Registered(ctx context.Context, addr string) error {
+	return k.server.Registered(ctx, addr)
+}
+
 func (k *Kit) serve(m *mesh.Mesh, serve func(net.Listener) error, end func()) (addr string, stop func()) {
 	k.t.Helper()
 	ln, err := m.Listen("tcp", "127.0.0.1:0")
@@ -151,7 +158,7 @@ func (k *Kit) serve(m *mesh.Mesh, serve func(net.Listener) error, end func()) (a
 	k.t.Cleanup(stop)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := k.server.Registered(ctx, ln.Addr().String()); err != nil {
+	if err := k.Registered(ctx, ln.Addr().String()); err != nil {
 		k.t.Fatal("meshtest:", err)
 	}
 	return ln.Addr().String(), stop
