@@ -180,9 +180,9 @@ func decodeFilter(p *place, f *hcmv3.HttpFilter) {
 		return
 	}
 	switch {
-	case f.GetDisabled():
 	case strings.Contains(kind, "rbac"), strings.Contains(kind, "auth"), strings.Contains(kind, "jwt"):
 		p.refuse("typed_config", "%s is not supported, and security is never optional", kind)
+	case f.GetDisabled():
 	case f.GetIsOptional():
 		p.warn("typed_config", "the optional filter %s is not supported, has no effect", kind)
 	default:

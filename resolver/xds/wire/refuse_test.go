@@ -284,6 +284,8 @@ func TestListenersThatCannotBeObeyedAreRefused(t *testing.T) {
 			in + `.http_filters[0].typed_config: envoy.extensions.filters.http.fault.v3.HTTPFault is not supported`}},
 		{"security said to be optional", api(rds + filter("f", "rbac.v3.RBAC", "is_optional: true") + router), []string{
 			in + `.http_filters[0].typed_config: envoy.extensions.filters.http.rbac.v3.RBAC is not supported, and security is never optional`}},
+		{"security said to be disabled, as a route may enable it", api(rds + filter("f", "rbac.v3.RBAC", "disabled: true") + router), []string{
+			in + `.http_filters[0].typed_config: envoy.extensions.filters.http.rbac.v3.RBAC is not supported, and security is never optional`}},
 		{"a server with RBAC", sock + `filter_chains { filters { name: "h" typed_config { ` + hcm + ` { route_config { } ` + filter("f", "rbac.v3.RBAC", "") + router + `} } } }`, []string{
 			`listener "l": filter_chains[0].filters[0].http_filters[0].typed_config: envoy.extensions.filters.http.rbac.v3.RBAC is not supported, and security is never optional`}},
 		{"TLS, matches, filters of a socket", sock + `use_original_dst { value: true } listener_filters { name: "x" } filter_chains { filter_chain_match { server_names: "x" } transport_socket { name: "tls" } filters { name: "h" typed_config { ` + hcm + ` { ` + rds + router + `} } } }`, []string{
