@@ -43,6 +43,7 @@ func TestHandlerReportsTheStatus(t *testing.T) {
 				t.Fatal(name, err)
 			}
 			if err == nil {
+				read(t, resp.Body) // closing it unread would be a client that leaves
 				resp.Body.Close()
 			}
 			<-m.watcher.finished

@@ -259,6 +259,7 @@ func TestCancelEndsTheAttempt(t *testing.T) {
 			}
 			<-r.Context().Done()
 			left <- struct{}{}
+			panic(http.ErrAbortHandler) // returning would end the body well
 		}), resilience.Policy{})
 
 		ctx, cancel := context.WithCancel(context.Background())
@@ -295,6 +296,7 @@ func TestRouteTimeoutCoversTheBody(t *testing.T) {
 			io.WriteString(w, "begin")
 			http.NewResponseController(w).Flush()
 			<-r.Context().Done()
+			panic(http.ErrAbortHandler) // returning would end the body well
 		}), resilience.Policy{Timeout: 50 * time.Millisecond})
 		_, err := io.ReadAll(m.do(request(t, "GET", "http://payments/", nil)).Body)
 		if !errors.Is(err, context.DeadlineExceeded) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/mesh/internal/engine"
@@ -85,16 +86,20 @@ func (d *dialing) tls(c *resolver.Cluster) (*tls.Config, error) {
 func outcome(ctx context.Context, err error) resilience.Outcome {
 	out := resilience.Outcome{Err: err, Cause: resilience.ConnectFailure}
 	var connect *ConnectError
-	switch gone := ctx.Err(); {
-	case errors.Is(gone, context.DeadlineExceeded):
+	ended := ctx.Err()
+	if d, ok := ctx.Deadline(); ok && ended == nil && !time.Now().Before(d) {
+		ended = context.DeadlineExceeded // the dialer keeps the deadline by a timer of its own, which may be first
+	}
+	switch {
+	case ended == context.DeadlineExceeded:
 		out.Cause = resilience.Timeout
-	case gone != nil:
+	case ended != nil:
 		out.Cause = resilience.Canceled
 	case errors.As(err, &connect):
 		out.Cause = connect.Cause
 	}
-	if gone := ctx.Err(); gone != nil && !errors.Is(err, gone) { // net says "operation was canceled" in its own words
-		out.Err = fmt.Errorf("%w: %w", gone, err)
+	if ended != nil && !errors.Is(err, ended) { // net says "operation was canceled" in its own words
+		out.Err = fmt.Errorf("%w: %w", ended, err)
 	}
 	return out
 }
