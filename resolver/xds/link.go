@@ -163,7 +163,7 @@ func (c *core) broke(err error) {
 	case c.closing:
 	case st.finished, !st.greeted && !c.needed():
 		// Nothing was wanted anymore, or yet.
-		l.retryAt = now
+		l.retryAt = time.Time{}
 		if !st.finished {
 			l.retryAt = st.started.Add(firstBackoff)
 		}
