@@ -23,6 +23,7 @@ type linked struct {
 	dirty    bool
 	due      time.Time // when to rebuild, if dirty
 	answered bool      // the server has answered, well or badly
+	calm     bool      // there is something to go on with, so that an update may gather
 }
 
 func (l *linked) links() *linked { return l }
@@ -44,7 +45,7 @@ func (c *core) mark(d consumer) {
 		return
 	}
 	l.dirty, l.due = true, time.Now()
-	if l.answered {
+	if l.calm {
 		l.due = l.due.Add(coalesce)
 	}
 	c.dirty = append(c.dirty, d)
@@ -127,7 +128,7 @@ func (s *service) rebuild(c *core) {
 		problems = append(problems, err)
 		var unknown *resolver.UnknownError
 		if errors.As(err, &unknown) {
-			s.adopted, s.value, s.parts = table{}, nil, nil
+			s.adopted, s.value, s.parts, s.calm = table{}, nil, nil, false
 			s.complain(err)
 			return
 		}
@@ -247,7 +248,7 @@ func (s *service) keep(name string, value *resolver.Service, parts map[string]pa
 
 // report tells the watchers of a new value, and of an old one if a complaint has ended; clean says that there is none.
 func (s *service) report(value *resolver.Service, parts map[string]part, clean bool) {
-	s.answered = true
+	s.answered, s.calm = true, true
 	same := s.value != nil && s.gen == s.adopted.gen && maps.Equal(s.parts, parts)
 	if same && (s.err == nil || !clean) {
 		return

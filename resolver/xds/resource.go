@@ -2,6 +2,7 @@ package xds
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -157,7 +158,7 @@ func (r *resource) set(s State) { r.state, r.at = s, time.Now() }
 
 // named puts the resource's name before an error that does not carry it.
 func named(k kind, name string, err error) error {
-	if strings.Contains(err.Error(), name) {
+	if strings.Contains(err.Error(), strconv.Quote(name)) {
 		return err
 	}
 	return fmt.Errorf("%s %q: %w", k, name, err)

@@ -38,9 +38,9 @@ type script struct {
 	grpc    *grpc.Server
 	streams chan *conversation
 	noDelta bool
-	refuse  error // what streams are ended with at once
 
 	mu       sync.Mutex
+	refused  error                   // what streams are ended with at once
 	deadName string                  // a target that cannot be dialled
 	down     error                   // what dialling fails with
 	wrap     func(net.Conn) net.Conn // of the client's connections
@@ -72,6 +72,7 @@ type conversation struct {
 	over  chan struct{}
 	bye   chan struct{} // closed when the client has half-closed
 	nonce int
+	said  map[kind]string // of settle: what a state-of-the-world client asked for last
 }
 
 // An ask is a request, of either protocol.
@@ -119,7 +120,7 @@ func (s *script) converse(ctx context.Context, delta bool, recv func() (ask, err
 		return err
 	}
 	c := &conversation{script: s, delta: delta, asks: make(chan ask, 1000), reply: make(chan proto.Message, 1000),
-		end: make(chan error, 1), over: make(chan struct{}), bye: make(chan struct{})}
+		end: make(chan error, 1), over: make(chan struct{}), bye: make(chan struct{}), said: make(map[kind]string)}
 	defer close(c.over)
 	s.streams <- c
 	failed := make(chan error, 1)
@@ -358,10 +359,10 @@ func (c *conversation) settle(w world) []ask {
 			if a.nack != nil {
 				c.t.Errorf("refused: %s", a.nack.GetMessage())
 			}
-			if a.nonce != "" && (c.delta || c.last(a.kind()) == strings.Join(a.names, ",")) {
+			if a.nonce != "" && (c.delta || c.said[a.kind()] == strings.Join(a.names, ",")) {
 				continue
 			}
-			c.note(a.kind(), strings.Join(a.names, ","))
+			c.said[a.kind()] = strings.Join(a.names, ",")
 			var out []piece
 			for _, n := range a.names {
 				if p, ok := w[a.kind()][n]; ok {
@@ -379,16 +380,6 @@ func (c *conversation) settle(w world) []ask {
 		return all
 	}
 }
-
-var noted sync.Map // of settle: what a state-of-the-world client asked for last
-
-func (c *conversation) last(k kind) string {
-	v, _ := noted.Load([2]any{c, k})
-	s, _ := v.(string)
-	return s
-}
-
-func (c *conversation) note(k kind, names string) { noted.Store([2]any{c, k}, names) }
 
 // breaks ends the stream and waits until the client knows.
 func (c *conversation) breaks(err error) {
