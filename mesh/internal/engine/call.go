@@ -28,17 +28,21 @@ func (p Protocol) String() string { return [...]string{"http", "grpc", "tcp"}[p]
 type Call struct {
 	Protocol Protocol
 	Request  resolver.Request
+	// Unbounded says that the route's timeout does not apply, as of a connection that was upgraded.
+	Unbounded bool
 
-	service  *Service
-	route    *route
-	cluster  *cluster
-	ctx      context.Context
-	cancel   context.CancelFunc // nil without a timeout of the route
-	start    time.Time          // zero without an observer
-	attempts uint32
-	first    Attempt
-	last     *Attempt // nil before the first
-	tried    [3]*balancer.Host // the last hosts that did not answer
+	service   *Service
+	transport Transport
+	route     *route
+	cluster   *cluster
+	ctx       context.Context
+	cancel    context.CancelFunc // nil without a timeout of the route
+	start     time.Time          // zero without an observer
+	attempts  uint32
+	first     Attempt
+	last      *Attempt          // nil before the first
+	tried     [3]*balancer.Host // the last hosts that did not answer
+	finished  atomic.Bool
 }
 
 // A Transport carries the attempts of one call. Its methods are called by one
@@ -47,7 +51,8 @@ type Transport interface {
 	// Send carries one attempt to its host and reports how it ended. If the call
 	// goes on after Send (a body, a stream), Send calls a.Hold, and the transport calls a.Finish
 	// once it has ended. If Send is called again, the answer of the attempt before is to be discarded:
-	// its Finish has no effect any more.
+	// its Finish has no effect any more. If Finish came first there is no further attempt.
+	// A panic in Send ends the attempt and the call, and goes on.
 	Send(ctx context.Context, a *Attempt) resilience.Outcome
 	// Replayable reports whether all that was sent can be sent again.
 	Replayable() bool

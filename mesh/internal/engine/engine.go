@@ -6,8 +6,10 @@
 package engine
 
 import (
+	"cmp"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -31,6 +33,7 @@ type Engine struct {
 
 	mu     sync.Mutex
 	closed bool
+	made   uint64 // services so far
 }
 
 // New returns an Engine fed by its resolver.
@@ -42,41 +45,77 @@ func New(c Config) *Engine {
 }
 
 // Service returns the live service of that name and watches it from the first
-// use on. The look-up of a known one takes no lock.
+// use on. The look-up of a known one takes no lock. Names that turn out to be of no
+// service are forgotten again, the oldest first, when there are many of them.
+//
+// Service must not be called from within a report of the resolver.
 func (e *Engine) Service(name string) *Service {
 	if s := (*e.services.Load())[name]; s != nil {
 		return s
 	}
-	return e.watch(name)
+	s, forgotten := e.watch(name)
+	for _, f := range forgotten {
+		f.forget()
+	}
+	return s
 }
 
-func (e *Engine) watch(name string) *Service {
+// maxIdle bounds the services that are watched though they are not there and
+// nobody waits for them: whoever chooses names must not choose our memory.
+const maxIdle = 1024
+
+func (e *Engine) watch(name string) (s *Service, forgotten []*Service) {
 	e.mu.Lock()
-	if s := (*e.services.Load())[name]; s != nil {
+	services := *e.services.Load()
+	if s := services[name]; s != nil {
 		e.mu.Unlock()
-		return s
+		return s, nil
 	}
-	s := newService(e, name)
+	e.made++
+	s = newService(e, name, e.made)
 	if e.closed {
 		e.mu.Unlock()
-		s.apply(nil, errClosed)
-		return s
+		s.complain(errClosed)
+		return s, nil
 	}
-	next := maps.Clone(*e.services.Load())
+	next := maps.Clone(services)
+	for _, f := range oldestIdle(services) {
+		delete(next, f.name)
+		forgotten = append(forgotten, f)
+	}
 	next[name] = s
 	e.services.Store(&next)
 	s.watching.Lock()
 	e.mu.Unlock()
-	// Outside the lock: a resolver may report from within Watch.
+	defer s.watching.Unlock()
+	// Outside the engine's lock: a resolver may report from within Watch.
 	s.stop = e.config.Resolver.Watch(name, s.apply)
-	s.watching.Unlock()
-	return s
+	return s, forgotten
 }
 
-// Services lists the services in use.
+// oldestIdle returns the idle services beyond maxIdle, with room for one more.
+func oldestIdle(services map[string]*Service) []*Service {
+	if len(services) < maxIdle {
+		return nil
+	}
+	var idle []*Service
+	for _, s := range services {
+		if s.idle() {
+			idle = append(idle, s)
+		}
+	}
+	if len(idle) < maxIdle {
+		return nil
+	}
+	slices.SortFunc(idle, func(a, b *Service) int { return cmp.Compare(a.born, b.born) })
+	return idle[:len(idle)-maxIdle+1]
+}
+
+// Services lists the services in use. The map is not to be modified.
 func (e *Engine) Services() map[string]*Service { return *e.services.Load() }
 
-// Close stops all watches. Calls that run may end; new calls of services not yet known fail.
+// Close stops all watches. Calls that run may end; calls of services not yet known
+// fail, those that wait for them too. It must not be called from within a report of the resolver.
 func (e *Engine) Close() {
 	e.mu.Lock()
 	if e.closed {
@@ -90,6 +129,6 @@ func (e *Engine) Close() {
 		in.Close()
 	}
 	for _, s := range services {
-		s.close()
+		s.close(errClosed)
 	}
 }

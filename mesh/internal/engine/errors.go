@@ -9,7 +9,12 @@ import (
 	"github.com/weftmesh/weft/resilience"
 )
 
-var errClosed = errors.New("mesh is closed")
+var (
+	errClosed   = errors.New("mesh is closed")
+	errNotKnown = errors.New("no configuration yet")
+	errNothing  = errors.New("resolver reported neither a service nor why there is none")
+	errPanicked = errors.New("panicked")
+)
 
 // Kind says why the mesh could not get an answer.
 type Kind uint8
@@ -76,6 +81,15 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Timeout reports that the time was up, as net.Error and url.Error ask it.
 func (e *Error) Timeout() bool { return e.Kind == Deadline }
+
+// late is the error of a call whose context has ended.
+func (s *Service) late(ctx context.Context) *Error {
+	kind := Canceled
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		kind = Deadline
+	}
+	return &Error{Kind: kind, Service: s.name, Err: ctx.Err()}
+}
 
 // failure is the error of a call whose last attempt was not answered. a is nil if there was no host.
 func (c *Call) failure(a *Attempt, o resilience.Outcome) *Error {

@@ -18,8 +18,10 @@ type Inbound struct {
 	engine *Engine
 	port   int
 	value  atomic.Pointer[resolver.Inbound]
-	once   sync.Once
-	stop   func()
+
+	serving sync.Mutex // held while Serve or its stop is being called
+	closed  bool
+	stop    func()
 }
 
 // Listen registers addr ("ip:port") with the resolver and keeps what it demands current.
@@ -33,7 +35,10 @@ func (e *Engine) Listen(addr *net.TCPAddr) (*Inbound, error) {
 	next := maps.Clone(*e.inbounds.Load())
 	next[in.port] = in
 	e.inbounds.Store(&next)
+	in.serving.Lock()
 	e.mu.Unlock()
+	defer in.serving.Unlock()
+	// Outside the engine's lock: a resolver may report from within Serve.
 	in.stop = e.config.Resolver.Serve(addr.String(), in.apply)
 	return in, nil
 }
@@ -46,7 +51,9 @@ func (in *Inbound) apply(v *resolver.Inbound, err error) {
 		}
 		return
 	}
-	in.value.Store(v)
+	if v != nil {
+		in.value.Store(v)
+	}
 }
 
 // Value is the configuration in use; nil before the first.
@@ -54,17 +61,20 @@ func (in *Inbound) Value() *resolver.Inbound { return in.value.Load() }
 
 // Close ends the registration. Calls that come all the same are still served.
 func (in *Inbound) Close() {
-	in.once.Do(func() {
-		e := in.engine
-		e.mu.Lock()
-		if (*e.inbounds.Load())[in.port] == in {
-			next := maps.Clone(*e.inbounds.Load())
-			delete(next, in.port)
-			e.inbounds.Store(&next)
-		}
-		e.mu.Unlock()
+	e := in.engine
+	e.mu.Lock()
+	if (*e.inbounds.Load())[in.port] == in {
+		next := maps.Clone(*e.inbounds.Load())
+		delete(next, in.port)
+		e.inbounds.Store(&next)
+	}
+	e.mu.Unlock()
+	in.serving.Lock()
+	defer in.serving.Unlock()
+	if !in.closed {
+		in.closed = true
 		in.stop()
-	})
+	}
 }
 
 // An InboundCall is one call that this process serves. An adapter makes one for
@@ -85,7 +95,8 @@ func (c *InboundCall) Context() context.Context { return c.ctx }
 // Start is when the call came; it is kept only for an observer.
 func (c *InboundCall) Start() time.Time { return c.start }
 
-// Serve takes an inbound call to its handler and reports how it ended.
+// Serve takes an inbound call to its handler and reports how it ended. A panic of
+// the handler goes on after the observer was told.
 func (e *Engine) Serve(ctx context.Context, c *InboundCall, handle func(context.Context) resilience.Outcome) resilience.Outcome {
 	obs := e.config.Observer
 	if obs == nil {
@@ -99,8 +110,6 @@ func (e *Engine) Serve(ctx context.Context, c *InboundCall, handle func(context.
 	out = handle(c.ctx)
 	return out
 }
-
-var errPanicked = errors.New("handler panicked")
 
 // Inbound is what this process's registration of the call's local port demands; nil if it has none.
 func (e *Engine) Inbound(c *InboundCall) *resolver.Inbound {

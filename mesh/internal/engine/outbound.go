@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/weftmesh/weft/balancer"
@@ -106,7 +107,9 @@ func (c *Call) tries() (resilience.Outcome, error) {
 			retries++
 		}
 		if again && c.ctx.Err() == nil && c.affords(&pause) && a.end(out) {
-			c.tried[int(c.attempts)%len(c.tried)] = a.Host
+			if out.Cause != resilience.HostLeft { // who was never asked has not refused
+				c.tried[int(c.attempts)%len(c.tried)] = a.Host
+			}
 			c.sleep(pause)
 			continue
 		}
@@ -128,6 +131,11 @@ const maxMoves = 64
 // attempt picks a host and sends the call there once. The attempt is nil if there was no host.
 func (c *Call) attempt() (*Attempt, resilience.Outcome) {
 	host, err := c.cluster.hosts.Pick(balancer.Want{Avoid: (*preference)(c)})
+	if err == nil && c.attempts > 0 && (*preference)(c).Avoid(host) {
+		// All connected hosts were tried: one that still connects is better than one
+		// that has not answered.
+		host, err = c.cluster.hosts.Pick(balancer.Want{Avoid: (*untried)(c)})
+	}
 	if err != nil {
 		return nil, resilience.Outcome{Err: err, Cause: resilience.Unsent}
 	}
@@ -150,20 +158,22 @@ func (c *Call) attempt() (*Attempt, resilience.Outcome) {
 type preference Call
 
 func (p *preference) Avoid(h *balancer.Host) bool {
-	for _, t := range p.tried {
-		if t == h {
-			return true
-		}
-	}
-	return !p.transport.Connected(h)
+	return (*untried)(p).Avoid(h) || !p.transport.Connected(h)
 }
+
+// untried is a Call that passes over hosts that did not answer it.
+type untried Call
+
+func (u *untried) Avoid(h *balancer.Host) bool { return slices.Contains(u.tried[:], h) }
 
 // affords jitters a pause by a fifth (gRFC A6) and reports whether the deadline leaves time for it.
 func (c *Call) affords(pause *time.Duration) bool {
 	if *pause <= 0 {
 		return true
 	}
-	*pause = time.Duration(float64(*pause) * (0.8 + 0.4*rand.Float64()))
+	if jittered := time.Duration(float64(*pause) * (0.8 + 0.4*rand.Float64())); jittered > 0 {
+		*pause = jittered
+	}
 	deadline, ok := c.ctx.Deadline()
 	return !ok || time.Until(deadline) > *pause
 }

@@ -26,15 +26,26 @@ type route struct {
 
 // A target is a cluster and the end of its share of the total.
 type target struct {
-	cluster *cluster
+	name    string
+	cluster *cluster // nil if it is not known: then calls that are to go there fail, and only they
 	end     uint64
 }
 
-// newPlan makes the plan of a service. Clusters that stay keep what is live of them.
+func (t *target) unknown(r *route) error {
+	return fmt.Errorf("route %q: cluster %q is not known", r.Name, t.name)
+}
+
+// newPlan makes the plan of a service. Clusters that stay keep what is live of
+// them, and routes that stay are not compiled again.
 func newPlan(v *resolver.Service, old *plan) (*plan, error) {
-	table, err := resolver.NewTable(v)
-	if err != nil {
-		return nil, err
+	var table *resolver.Table
+	if old != nil && sameRoutes(v, old.service) {
+		table = old.table
+	} else {
+		var err error
+		if table, err = resolver.NewTable(v); err != nil {
+			return nil, err
+		}
 	}
 	p := &plan{service: v, table: table, clusters: make(map[string]*cluster, len(v.Clusters))}
 	for name, c := range v.Clusters {
@@ -51,14 +62,15 @@ func newPlan(v *resolver.Service, old *plan) (*plan, error) {
 	return p, nil
 }
 
+// sameRoutes reports whether a and b hold the very same virtual hosts.
+func sameRoutes(a, b *resolver.Service) bool {
+	x, y := a.VirtualHosts, b.VirtualHosts
+	return a.Name == b.Name && len(x) == len(y) && (len(x) == 0 || &x[0] == &y[0])
+}
+
 func (p *plan) route(r *resolver.Route) route {
 	rt := route{Route: r}
 	for _, t := range r.To {
-		c := p.clusters[t.Cluster]
-		if c == nil {
-			rt.refuse = fmt.Errorf("route %q: cluster %q is not known", r.Name, t.Cluster)
-			return rt
-		}
 		weight := uint64(t.Weight)
 		if len(r.To) == 1 {
 			weight = 1
@@ -67,7 +79,7 @@ func (p *plan) route(r *resolver.Route) route {
 			continue
 		}
 		rt.total += weight
-		rt.targets = append(rt.targets, target{c, rt.total})
+		rt.targets = append(rt.targets, target{t.Cluster, p.clusters[t.Cluster], rt.total})
 	}
 	switch {
 	case r.Unsupported != "":
@@ -93,14 +105,14 @@ func (p *plan) noRoute(r *resolver.Request) error {
 }
 
 // choose takes a target by weight.
-func (r *route) choose() *cluster {
+func (r *route) choose() *target {
 	if len(r.targets) == 1 {
-		return r.targets[0].cluster
+		return &r.targets[0]
 	}
 	n := rand.Uint64N(r.total)
 	for i := range r.targets {
 		if n < r.targets[i].end {
-			return r.targets[i].cluster
+			return &r.targets[i]
 		}
 	}
 	panic("engine: weight beyond the total")
