@@ -216,6 +216,8 @@ func TestEndpointsAreUnderstood(t *testing.T) {
 		{"beside others they are left out (gRFC A27)", `endpoints { locality { zone: "a" } load_balancing_weight { value: 3 } ` + host("1", ``) + `} endpoints { locality { zone: "b" } ` + host("2", ``) + `}`,
 			[]balancer.Endpoint{{Addr: "[::1]:1", Locality: a, LocalityWeight: 3}}, []string{
 				`endpoints "e": endpoints[1].load_balancing_weight: a locality without a weight is left out, as others have one`}},
+		{"nobody is left", `endpoints { load_balancing_weight {} ` + host("1", ``) + `}`, nil, []string{
+			`endpoints "e": endpoints[0].load_balancing_weight: a locality without a weight is left out, as others have one`}},
 		{"priorities", `endpoints { priority: 1 locality { zone: "b" } ` + host("1", ``) + `} endpoints { locality { zone: "b" } }`,
 			[]balancer.Endpoint{{Addr: "[::1]:1", Priority: 1, Locality: b, LocalityWeight: 1}}, nil},
 		{"all of health", `endpoints { ` + host("1", `health_status: DRAINING`) + host("2", `health_status: DEGRADED`) + host("3", `health_status: 99`) + `}`,

@@ -123,6 +123,9 @@ func decodeEndpoints(p *place, m *endpointv3.ClusterLoadAssignment) []balancer.E
 			p.refuse("endpoints", "the sum %d of the localities' weights with priority %d is more than %d", sum, i, uint32(math.MaxUint32))
 		}
 	}
+	if len(out) == 0 {
+		return nil
+	}
 	return out
 }
 

@@ -57,7 +57,7 @@ func mirrored[T any](t testing.TB, v T, encode func(T) proto.Message, decode fun
 }
 
 func TestDecodeIsTheReverseOfEncode(t *testing.T) {
-	for seed := range uint64(2000) {
+	for seed := range uint64(1000) {
 		g := newGen(seed)
 		mirrored(t, g.listener(), EncodeListener, DecodeListener)
 		mirrored(t, g.table(), EncodeRouteTable, DecodeRouteTable)
