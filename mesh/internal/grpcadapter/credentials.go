@@ -41,7 +41,8 @@ func (transportCredentials) ClientHandshake(ctx context.Context, authority strin
 	if err != nil {
 		return nil, nil, err
 	}
-	return credentials.NewTLS(config).ClientHandshake(ctx, authority, raw)
+	// gRPC's own credentials put the name they are given over the one in the configuration.
+	return credentials.NewTLS(config).ClientHandshake(ctx, config.ServerName, raw)
 }
 
 // ServerHandshake implements credentials.TransportCredentials; servers have others.
