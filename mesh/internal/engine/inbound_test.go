@@ -1,0 +1,64 @@
+package engine
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/weftmesh/weft/resolver"
+)
+
+func tcp(port int) *net.TCPAddr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port} }
+
+func TestInbound(t *testing.T) {
+	e, m := newEngine(t, nil)
+	in, err := e.Listen(tcp(8080))
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := &InboundCall{Local: tcp(8080)}
+	if in.Value() != nil || e.Inbound(call) != nil {
+		t.Error("a value before the first report")
+	}
+	v := &resolver.Inbound{Addr: "127.0.0.1:8080"}
+	sink := m.inbounds["127.0.0.1:8080"]
+	sink(v, nil)
+	sink(nil, errors.New("no control plane"))
+	sink(nil, &resolver.UnknownError{})
+	sink(nil, nil)
+	if in.Value() != v || e.Inbound(call) != v {
+		t.Errorf("value %v, of the call %v", in.Value(), e.Inbound(call))
+	}
+	if e.Inbound(&InboundCall{}) != nil || e.Inbound(&InboundCall{Local: tcp(81)}) != nil {
+		t.Error("a call of another port has this one's configuration")
+	}
+	in.Close()
+	in.Close()
+	if len(m.inbounds) != 0 || e.Inbound(call) != nil {
+		t.Error("registered after Close")
+	}
+}
+
+func TestListenAgainstClose(t *testing.T) {
+	for range 50 {
+		m := &moving{}
+		e := New(Config{Resolver: m, Logger: slog.New(slog.DiscardHandler)})
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() {
+				if in, err := e.Listen(tcp(8080 + i)); err == nil {
+					in.Close()
+				} else if !errors.Is(err, errClosed) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Go(e.Close)
+		wg.Wait()
+		if len(m.inbounds) != 0 {
+			t.Fatalf("%d registrations after Close", len(m.inbounds))
+		}
+	}
+}
