@@ -134,3 +134,22 @@ func TestEndpointsOfAChangedClusterAreSentAgain(t *testing.T) {
 		})
 	}
 }
+
+func TestRemovalsWaitForAQuietMoment(t *testing.T) {
+	in(t, Config{}, func(t *testing.T, k *kit) {
+		k.publish(snap(t, "1", "CDS c1=1, RDS r=1"))
+		c := k.connect(Delta)
+		c.ask("CDS", "c1")
+		c.ask("RDS", "r")
+		time.Sleep(2 * linger)
+		c.take()
+		k.publish(snap(t, "2", "CDS c2=1, RDS r=2"))
+		time.Sleep(linger / 2)
+		c.expect("RDS +r=2") // acknowledged, but the client may be about to ask for c2
+		c.ask("CDS", "c2")
+		time.Sleep(linger / 2)
+		c.expect("CDS +c2=1")
+		time.Sleep(linger)
+		c.expect(`CDS -c1 !c1: no Cluster "c1"`)
+	})
+}

@@ -21,10 +21,11 @@ type Snapshot interface {
 	All(typeURL string) []*Resource
 	// Missing says why Lookup found nothing, in one sentence for the client.
 	Missing(typeURL, name string) error
-	// Changed returns every name of the type, among those Lookup knows or knew,
-	// whose resource in this snapshot may differ from that in since: new,
-	// changed or gone. ok is false when it cannot tell; a stream then compares
-	// everything it is subscribed to.
+	// Changed returns every name of the type whose resource in this snapshot may
+	// differ from that in since: changed, gone, or new among All. Names that
+	// since had nothing of, and All does not list, may be left out: streams look
+	// for what their clients miss by themselves. ok is false when it cannot
+	// tell; a stream then compares everything it is subscribed to.
 	Changed(since Snapshot, typeURL string) (names []string, ok bool)
 }
 

@@ -366,3 +366,108 @@ func TestViewMayHoldBackANode(t *testing.T) {
 		c.expect("CDS +a=1")
 	})
 }
+
+func TestQuietClientStays(t *testing.T) {
+	in(t, Config{Limits: Limits{Send: time.Minute}}, func(t *testing.T, k *kit) {
+		k.publish(snap(t, "1", "CDS a=1"))
+		c := k.connect(Delta)
+		c.ask("CDS", "a")
+		c.expect("CDS +a=1")
+		time.Sleep(time.Hour)
+		if err := c.failure(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A forgetful snapshot cannot tell what changed.
+type forgetful struct{ *Set }
+
+func (forgetful) Changed(Snapshot, string) ([]string, bool) { return nil, false }
+
+func TestSnapshotThatCannotTellWhatChanged(t *testing.T) {
+	for _, p := range []Protocol{Delta, StateOfTheWorld} {
+		t.Run(p.String(), func(t *testing.T) {
+			in(t, Config{}, func(t *testing.T, k *kit) {
+				publish := func(version, text string) {
+					k.publish(forgetful{snap(t, version, text)})
+					time.Sleep(2 * linger)
+				}
+				publish("1", "EDS a=1, EDS b=1, EDS c=1")
+				c := k.connect(p)
+				c.ask("EDS", "a", "b", "c", "x")
+				time.Sleep(2 * linger)
+				c.take()
+				publish("2", "EDS a=2, EDS b=1")
+				removed := map[Protocol]string{Delta: " -c", StateOfTheWorld: ""}[p]
+				c.expect("EDS +a=2", "EDS"+removed+` !c: no ClusterLoadAssignment "c"`)
+				publish("3", "EDS a=2, EDS b=1")
+				c.expect() // that c and x are missing was said
+				publish("4", "EDS a=2, EDS b=1, EDS x=1")
+				c.expect("EDS +x=1")
+			})
+		})
+	}
+}
+
+// A lazy snapshot knows names that it does not list, and does not say when they come.
+type lazy struct{ *Set }
+
+func (l lazy) Lookup(url, name string) *Resource {
+	if r := l.Set.Lookup(url, name); r != nil || l.version == "1" {
+		return r
+	}
+	r, err := NewResource(name, mustAny(l.Set.All(url)[0]))
+	if err != nil {
+		panic(err)
+	}
+	return r
+}
+
+func (l lazy) Changed(since Snapshot, url string) ([]string, bool) {
+	return l.Set.Changed(since.(lazy).Set, url)
+}
+
+func mustAny(r *Resource) proto.Message {
+	m, err := r.Any().UnmarshalNew()
+	if err != nil {
+		panic(err)
+	}
+	return m
+}
+
+func TestMissingNamesAreLookedForAgain(t *testing.T) {
+	in(t, Config{}, func(t *testing.T, k *kit) {
+		k.publish(lazy{snap(t, "1", "EDS a=1")})
+		c := k.connect(StateOfTheWorld)
+		c.ask("EDS", "alias")
+		c.expect(`EDS !alias: no ClusterLoadAssignment "alias"`)
+		k.publish(lazy{snap(t, "2", "EDS a=1")})
+		c.expect("EDS +a=1")
+	})
+}
+
+func TestCloseDoesNotWaitForAClientThatNeverReads(t *testing.T) {
+	in(t, Config{}, func(t *testing.T, k *kit) {
+		fat := strings.Repeat("x", 400<<10)
+		slow, err := discoveryv3.NewAggregatedDiscoveryServiceClient(k.conn).DeltaAggregatedResources(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := slow.Send(&discoveryv3.DeltaDiscoveryRequest{Node: node, TypeUrl: ClusterType, ResourceNamesSubscribe: []string{"a"}}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 10 {
+			synctest.Wait()
+			k.publish(snap(t, fmt.Sprint(i), fmt.Sprintf("CDS a=%d%s", i, fat)))
+		}
+		synctest.Wait()
+		start := time.Now()
+		if err := k.server.Close(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}

@@ -23,6 +23,7 @@ type subscription struct {
 	all     bool                // look at everything
 	initial map[string]string   // versions the client brought from an earlier stream, until the first answer
 	gone    map[string]struct{} // names whose removal was not sent yet
+	missing map[string]struct{} // names the client was told there is nothing of
 
 	round  uint32 // counts the lists (state of the world)
 	nonce  string // of the last response
@@ -60,6 +61,7 @@ func (s *subscription) unsubscribe(name string, p Protocol) (removed bool) {
 	}
 	s.asked--
 	delete(s.ledger.refused, name)
+	delete(s.missing, name)
 	switch {
 	case !s.wildcard:
 		delete(s.entries, name)
@@ -117,6 +119,9 @@ func (s *subscription) diff(prev, next Snapshot) difference {
 		changed, ok := next.Changed(prev, s.kind.url())
 		everything = !ok
 		for _, name := range changed {
+			v.name(name)
+		}
+		for name := range s.missing {
 			v.name(name)
 		}
 	}
@@ -178,14 +183,13 @@ func (v *visit) name(name string) {
 			v.sent = append(v.sent, r)
 		}
 		e.res, e.told = r, false
+		delete(v.missing, name)
 	case held != nil:
 		e.res = held
-		if v.gone == nil {
-			v.gone = make(map[string]struct{})
-		}
-		v.gone[name] = struct{}{}
+		add(&v.gone, name)
 	case e.asked && !e.told:
 		e.told = true
+		add(&v.missing, name)
 		v.lost = append(v.lost, loss{name, v.why(name, v.next)})
 	case !e.asked:
 		delete(v.entries, name)
@@ -213,6 +217,13 @@ func (s *subscription) why(name string, in Snapshot) string {
 	return "no such resource"
 }
 
+func add(set *map[string]struct{}, name string) {
+	if *set == nil {
+		*set = make(map[string]struct{})
+	}
+	(*set)[name] = struct{}{}
+}
+
 // takeGone returns the names to be removed now, and of them those that the
 // client asked for by name with the reason; the client no longer has them after.
 func (s *subscription) takeGone(in Snapshot) (gone []string, lost []loss) {
@@ -229,6 +240,7 @@ func (s *subscription) takeGone(in Snapshot) (gone []string, lost []loss) {
 		if e.asked {
 			lost = append(lost, loss{name, s.why(name, in)})
 			s.entries[name] = entry{asked: true, told: true}
+			add(&s.missing, name)
 		} else {
 			delete(s.entries, name)
 		}
