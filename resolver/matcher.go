@@ -43,7 +43,7 @@ func newMatcher(m *Match) (out matcher, errs []error) {
 }
 
 // matches draws lots last, so that the fraction is one of the requests that match otherwise.
-func (m *matcher) matches(r *Request) bool {
+func (m *matcher) matches(r *reading) bool {
 	if !m.path.matches(r.Path) {
 		return false
 	}
@@ -147,15 +147,27 @@ func newHeader(h HeaderMatch) (header, error) {
 	return c, err
 }
 
-func (h *header) matches(r *Request) bool {
-	value, there := h.read(r)
-	if h.is.kind == StringPresent {
-		return there != h.invert
+func (h *header) matches(r *reading) bool {
+	if r.last == nil || r.last.name.Lower != h.name.Lower {
+		r.value, r.there = h.read(r.Request)
+		r.last = h
 	}
-	if !there && !h.missingAsEmpty {
+	if h.is.kind == StringPresent {
+		return r.there != h.invert
+	}
+	if !r.there && !h.missingAsEmpty {
 		return false
 	}
-	return h.is.matches(value) != h.invert
+	return h.is.matches(r.value) != h.invert
+}
+
+// A reading is a request and the header that was read of it last: routes that
+// follow each other often ask for the same one.
+type reading struct {
+	*Request
+	last  *header
+	value string
+	there bool
 }
 
 func (h *header) read(r *Request) (value string, there bool) {

@@ -106,6 +106,7 @@ func (t *Table) Match(r *Request) int {
 		return -1
 	}
 	exact, rest := s.exact[r.Path], s.rest
+	reading := reading{Request: r}
 	for len(exact)+len(rest) > 0 {
 		var i int
 		if len(rest) == 0 || len(exact) > 0 && exact[0] < rest[0] {
@@ -113,7 +114,7 @@ func (t *Table) Match(r *Request) int {
 		} else {
 			i, rest = rest[0], rest[1:]
 		}
-		if t.matchers[i].matches(r) {
+		if t.matchers[i].matches(&reading) {
 			return i
 		}
 	}
