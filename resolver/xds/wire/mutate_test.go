@@ -103,7 +103,7 @@ func (g gen) scalar(f protoreflect.FieldDescriptor) protoreflect.Value {
 // mutated checks fuzz's property with messages that are well-formed, and wrong here and there.
 func mutated[T any](t *testing.T, seed func(gen) T, clean func(*T), encode func(T) proto.Message, decode func(*anypb.Any) (*T, error)) {
 	t.Helper()
-	const rounds = 2000
+	const rounds = 600
 	accepted := 0
 	for i := range uint64(rounds) {
 		g := newGen(i)

@@ -14,6 +14,7 @@ import (
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -57,7 +58,7 @@ func mirrored[T any](t testing.TB, v T, encode func(T) proto.Message, decode fun
 }
 
 func TestDecodeIsTheReverseOfEncode(t *testing.T) {
-	for seed := range uint64(1000) {
+	for seed := range uint64(300) {
 		g := newGen(seed)
 		mirrored(t, g.listener(), EncodeListener, DecodeListener)
 		mirrored(t, g.table(), EncodeRouteTable, DecodeRouteTable)
@@ -91,5 +92,35 @@ func TestResourcesAreUnwrappedAndNamed(t *testing.T) {
 	}
 	if got := Name(nil); got != "" {
 		t.Errorf("Name of nothing is %q", got)
+	}
+}
+
+// TestEnvoysRulesHoldForWhatIsEncoded: the rules are those that Envoy's protos carry.
+func TestEnvoysRulesHoldForWhatIsEncoded(t *testing.T) {
+	for i := range uint64(150) {
+		g := newGen(i)
+		for _, m := range []proto.Message{EncodeListener(g.listener()), EncodeRouteTable(g.table()), EncodeCluster(g.cluster()), EncodeEndpoints(g.assignment())} {
+			valid(t, m.ProtoReflect())
+		}
+	}
+}
+
+// valid looks into every Any below m too.
+func valid(t *testing.T, m protoreflect.Message) {
+	t.Helper()
+	if v, ok := m.Interface().(interface{ ValidateAll() error }); ok {
+		if err := v.ValidateAll(); err != nil {
+			t.Fatalf("%v\nin %v", err, m.Interface())
+		}
+	}
+	if a, ok := m.Interface().(*anypb.Any); ok {
+		inner, err := a.UnmarshalNew()
+		if err != nil {
+			t.Fatal(err)
+		}
+		valid(t, inner.ProtoReflect())
+	}
+	for _, below := range messages(m) {
+		valid(t, below)
 	}
 }
