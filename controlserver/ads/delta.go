@@ -1,7 +1,6 @@
 package ads
 
 import (
-	"slices"
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -90,25 +89,4 @@ func (l Limits) checkDelta(req *discoveryv3.DeltaDiscoveryRequest) error {
 		}
 	}
 	return nil
-}
-
-// divide splits a delta response, or one of a type that need not be whole, into
-// several of at most about limit bytes each.
-func (r *response) divide(limit int) []*response {
-	if r.size() <= limit {
-		return []*response{r}
-	}
-	var parts []*response
-	rest := r.sent
-	for len(rest) > 0 {
-		n, size := 0, 0
-		for n < len(rest) && (n == 0 || size+rest[n].Size() <= limit) {
-			size += rest[n].Size()
-			n++
-		}
-		parts = append(parts, &response{protocol: r.protocol, kind: r.kind, version: r.version, sent: slices.Clip(rest[:n])})
-		rest = rest[n:]
-	}
-	parts[0].gone, parts[0].lost = r.gone, r.lost
-	return parts
 }

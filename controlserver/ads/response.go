@@ -67,6 +67,27 @@ func (r *response) encode() (mem.Buffer, error) {
 	return r.body, r.err
 }
 
+// divide splits a delta response, or one of a type that need not be whole, into
+// several of at most about limit bytes each.
+func (r *response) divide(limit int) []*response {
+	if r.size() <= limit {
+		return []*response{r}
+	}
+	var parts []*response
+	rest := r.sent
+	for len(rest) > 0 {
+		n, size := 0, 0
+		for n < len(rest) && (n == 0 || size+rest[n].Size() <= limit) {
+			size += rest[n].Size()
+			n++
+		}
+		parts = append(parts, &response{protocol: r.protocol, kind: r.kind, version: r.version, sent: slices.Clip(rest[:n])})
+		rest = rest[n:]
+	}
+	parts[0].gone, parts[0].lost = r.gone, r.lost
+	return parts
+}
+
 func (r *response) bytes(res *Resource) []byte {
 	if r.protocol == Delta {
 		return res.entry

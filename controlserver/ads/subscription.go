@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 )
 
 // A subscription is what a stream's client asked for and has, of one type.
@@ -259,86 +258,4 @@ func (s *subscription) held() []*Resource {
 	}
 	SortResources(rs)
 	return rs
-}
-
-// A ledger is what was sent of a type and what the client answered.
-type ledger struct {
-	sent, acked string // versions
-	waiting     []inflight
-	refused     map[string]Refusal
-}
-
-type inflight struct {
-	nonce string
-	*response
-}
-
-// A Refusal is a resource a client would not take.
-type Refusal struct {
-	Resource string
-	Version  string // of the resource; empty if its removal was refused
-	Error    string // as the client wrote it
-	Time     time.Time
-}
-
-// maxWaiting bounds the responses remembered for a client that never answers.
-const maxWaiting = 64
-
-// note remembers a response until it is answered.
-func (l *ledger) note(nonce string, r *response) {
-	if len(l.waiting) == maxWaiting {
-		l.waiting = slices.Delete(l.waiting, 0, 1)
-	}
-	l.waiting = append(l.waiting, inflight{nonce, r})
-	l.sent = r.version
-}
-
-// settle takes the client's answer to the response with the nonce: text is empty
-// when it took it. A nonce that is not waited for changes nothing.
-func (l *ledger) settle(nonce string, refused bool, text string, now time.Time) (fresh []Refusal) {
-	i := slices.IndexFunc(l.waiting, func(w inflight) bool { return w.nonce == nonce })
-	if i < 0 {
-		return nil
-	}
-	r := l.waiting[i].response
-	// Answers come in order: what is older was not answered and will not be.
-	if l.waiting = slices.Delete(l.waiting, 0, i+1); len(l.waiting) == 0 {
-		l.waiting = nil
-	}
-	if !refused {
-		l.acked = r.version
-		if len(l.refused) > 0 {
-			delete(l.refused, "")
-			r.names(func(name, _ string) { delete(l.refused, name) })
-		}
-		return nil
-	}
-	if l.refused == nil {
-		l.refused = make(map[string]Refusal)
-	}
-	note := func(name, version string) {
-		f := Refusal{Resource: name, Version: version, Error: text, Time: now}
-		if old := l.refused[name]; old.Error != text || old.Version != version {
-			fresh = append(fresh, f)
-		}
-		l.refused[name] = f
-	}
-	// A client refuses a response but takes the good resources of it (gRFC A46):
-	// those it does not name are good, unless it names none.
-	named := false
-	r.names(func(name, version string) {
-		if strings.Contains(text, name) {
-			named = true
-			note(name, version)
-		} else {
-			delete(l.refused, name)
-		}
-	})
-	if !named {
-		r.names(note)
-	}
-	if len(l.refused) == 0 {
-		note("", "") // a response without resources
-	}
-	return fresh
 }
