@@ -1,0 +1,5 @@
+//go:build race
+
+package grpcadapter
+
+const racing = true
