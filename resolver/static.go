@@ -1,17 +1,36 @@
 package resolver
 
+import (
+	"fmt"
+	"maps"
+	"strings"
+)
+
 // Static is a Resolver that never changes: services by the name they are called by.
-// It needs no control plane.
+// It needs no control plane. A service without a Name has the one it is found by.
 type Static map[string]*Service
 
-// Watch reports the service, or an [*UnknownError], once.
+// Watch reports the service, or an [*UnknownError] that lists the nearest names, once.
 func (s Static) Watch(name string, sink func(*Service, error)) (stop func()) {
-	if svc := s[name]; svc != nil {
+	switch svc := s[name]; {
+	case svc == nil:
+		sink(nil, s.unknown(name))
+	case svc.Name == "":
+		named := *svc
+		named.Name = name
+		sink(&named, nil)
+	default:
 		sink(svc, nil)
-	} else {
-		sink(nil, &UnknownError{Name: name})
 	}
 	return func() {}
+}
+
+func (s Static) unknown(name string) error {
+	detail := fmt.Sprintf("no service %q", name)
+	if near := Nearest(name, maps.Keys(s)); len(near) > 0 {
+		detail += "; nearest: " + strings.Join(near, ", ")
+	}
+	return &UnknownError{Name: name, Detail: detail}
 }
 
 // Serve reports an Inbound that demands nothing.
