@@ -8,6 +8,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/mesh/internal/engine"
@@ -47,6 +48,7 @@ func newExchange(t *RoundTripper, req *http.Request) *exchange {
 	}
 	r.Scheme, r.Path, r.Query = req.URL.Scheme, wirePath(req.URL), req.URL.RawQuery
 	r.Header = header(req.Header)
+	x.call.Unbounded = upgrades(req.Header)
 	return x
 }
 
@@ -89,7 +91,7 @@ func (x *exchange) outgoing(ctx context.Context, a *engine.Attempt, body io.Read
 	if a.Number > 1 {
 		o = new(outgoing)
 	}
-	o.ctx = attemptContext{Context: ctx, attempt: a, upgrade: upgrade}
+	o.ctx.Context, o.ctx.attempt, o.ctx.upgrade = ctx, a, upgrade
 	o.url = *x.req.URL
 	o.url.Host, o.url.Scheme = a.Host.Addr(), "http"
 	if secure {
@@ -147,6 +149,7 @@ type attemptContext struct {
 	context.Context
 	attempt *engine.Attempt
 	upgrade bool // needs HTTP/1.1
+	dials   atomic.Int32
 }
 
 type attemptKey struct{}

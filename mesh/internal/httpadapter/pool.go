@@ -3,6 +3,7 @@ package httpadapter
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/weftmesh/weft/identity"
 	"github.com/weftmesh/weft/mesh/internal/tcpadapter"
+	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 )
 
@@ -183,8 +185,7 @@ func newTransport() *http.Transport {
 
 // dial connects to the host of the attempt that ctx is of.
 func dial(ctx context.Context, network, _ string) (net.Conn, error) {
-	a := ctx.Value(attemptKey{}).(*attemptContext).attempt
-	return tcpadapter.Connect(ctx, network, a.Host, a.Cluster, nil)
+	return ctx.Value(attemptKey{}).(*attemptContext).dial(ctx, network, nil)
 }
 
 // dialTLS is dial over TLS. It takes the place of the transport's own handshake, so that this too
@@ -194,10 +195,24 @@ func dialTLS(conf *tls.Config) func(context.Context, string, string) (net.Conn, 
 	both.NextProtos, only1.NextProtos = []string{"h2", "http/1.1"}, []string{"http/1.1"}
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
 		c := ctx.Value(attemptKey{}).(*attemptContext)
-		conf := both
 		if c.upgrade {
-			conf = only1
+			return c.dial(ctx, network, only1)
 		}
-		return tcpadapter.Connect(ctx, network, c.attempt.Host, c.attempt.Cluster, conf)
+		return c.dial(ctx, network, both)
 	}
+}
+
+// maxDials bounds the connections that one attempt makes. net/http knows no
+// bound: without a body it goes on for as long as the host greets each connection with GOAWAY.
+// One in a herd of callers, of which others take the streams of each new
+// connection, rightly needs a few dozen.
+const maxDials = 100
+
+var errRefusing = errors.New("the host shuts down every connection that is made to it")
+
+func (c *attemptContext) dial(ctx context.Context, network string, conf *tls.Config) (net.Conn, error) {
+	if c.dials.Add(1) > maxDials {
+		return nil, &tcpadapter.ConnectError{Cause: resilience.Refused, Err: errRefusing}
+	}
+	return tcpadapter.Connect(ctx, network, c.attempt.Host, c.attempt.Cluster, conf)
 }

@@ -210,6 +210,22 @@ func TestRefusedBodyGoesToAnotherHost(t *testing.T) {
 	}
 }
 
+// Without a body net/http itself would dial such a host for ever.
+func TestHostThatOnlyShutsDownIsLeft(t *testing.T) {
+	w := wires[1]
+	s := w.start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") }))
+	m := newMesh(t, Config{}, true)
+	m.serve(w.cluster, retryAll, scripted(t, refuse2(goAwayFrame)), addr(s))
+	for range 4 {
+		if got := read(t, m.do(request(t, "GET", "http://payments/", nil)).Body); got != "hello" {
+			t.Errorf("got %q", got)
+		}
+	}
+	if n := len(m.watcher.attempts); n <= 4 {
+		t.Errorf("%d attempts: the host was not met", n)
+	}
+}
+
 func TestResetIsNotRepeated(t *testing.T) {
 	var seen atomic.Int32
 	m := newMesh(t, Config{}, true)

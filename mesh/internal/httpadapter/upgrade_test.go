@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/weftmesh/weft/resilience"
 )
@@ -26,7 +27,7 @@ func echoUpgrade(w http.ResponseWriter, r *http.Request) {
 
 func TestUpgrade(t *testing.T) {
 	each(t, func(t *testing.T, w wire) {
-		m := w.to(t, http.HandlerFunc(echoUpgrade), resilience.Policy{})
+		m := w.to(t, http.HandlerFunc(echoUpgrade), resilience.Policy{Timeout: time.Hour})
 		for range 2 {
 			m.do(request(t, "GET", "http://payments/", nil)).Body.Close() // leaves an HTTP/2 connection where there is one
 			<-m.watcher.finished
@@ -36,6 +37,9 @@ func TestUpgrade(t *testing.T) {
 			conn, ok := resp.Body.(io.ReadWriteCloser)
 			if resp.StatusCode != 101 || !ok {
 				t.Fatalf("status %d, body %T", resp.StatusCode, resp.Body)
+			}
+			if _, bounded := conn.(*upgraded).attempt.Context().Deadline(); bounded {
+				t.Error("the route's timeout holds for the connection")
 			}
 			io.WriteString(conn, "ping\n")
 			if line, err := bufio.NewReader(conn).ReadString('\n'); line != "ping\n" {

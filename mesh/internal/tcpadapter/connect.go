@@ -18,7 +18,7 @@ const connectTimeout = 5 * time.Second
 
 // A ConnectError says why there is no connection to a host. Nothing was sent to it.
 type ConnectError struct {
-	// Cause is HostLeft or ConnectFailure.
+	// Cause is, from Connect, HostLeft or ConnectFailure.
 	Cause resilience.Cause
 	Err   error
 }
