@@ -2,6 +2,7 @@ package controlserver
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -17,20 +18,22 @@ type snapshot struct {
 	generation uint64
 	failed     func(typeURL, name string, err error)
 
+	// mu of a newer snapshot may be held while that of an older one is taken.
 	mu      sync.Mutex
-	known   map[resourceKey]*ads.Resource // nil for names that there is nothing of
+	known   map[string]map[string]*ads.Resource // by type and name; only what there is
 	changed map[changeKey][]string
 }
 
-type resourceKey struct{ typeURL, name string }
-
+// A changeKey names a comparison: with which snapshot, and how much of it had
+// been asked for. A stream that stays with an old snapshot may ask it for more.
 type changeKey struct {
 	since   *snapshot
 	typeURL string
+	known   int
 }
 
 func newSnapshot(v *publish.View, generation uint64, failed func(string, string, error)) *snapshot {
-	return &snapshot{view: v, generation: generation, failed: failed, known: map[resourceKey]*ads.Resource{}, changed: map[changeKey][]string{}}
+	return &snapshot{view: v, generation: generation, failed: failed, known: map[string]map[string]*ads.Resource{}, changed: map[changeKey][]string{}}
 }
 
 func (s *snapshot) Version() string { return strconv.FormatUint(s.generation, 10) }
@@ -38,21 +41,26 @@ func (s *snapshot) Version() string { return strconv.FormatUint(s.generation, 10
 func (s *snapshot) Lookup(typeURL, name string) *ads.Resource {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lookup(resourceKey{typeURL, name})
+	return s.lookup(typeURL, name)
 }
 
-func (s *snapshot) lookup(key resourceKey) *ads.Resource {
-	r, ok := s.known[key]
-	if ok {
+func (s *snapshot) lookup(typeURL, name string) *ads.Resource {
+	if r := s.known[typeURL][name]; r != nil {
 		return r
 	}
-	if m := s.view.Message(key.typeURL, key.name); m != nil {
-		var err error
-		if r, err = ads.NewResource(key.name, m); err != nil {
-			s.failed(key.typeURL, key.name, err)
-		}
+	m := s.view.Message(typeURL, name)
+	if m == nil {
+		return nil
 	}
-	s.known[key] = r
+	r, err := ads.NewResource(name, m)
+	if err != nil {
+		s.failed(typeURL, name, err)
+		return nil
+	}
+	if s.known[typeURL] == nil {
+		s.known[typeURL] = map[string]*ads.Resource{}
+	}
+	s.known[typeURL][name] = r
 	return r
 }
 
@@ -61,7 +69,7 @@ func (s *snapshot) All(typeURL string) []*ads.Resource {
 	defer s.mu.Unlock()
 	var out []*ads.Resource
 	for _, name := range s.view.All(typeURL) {
-		if r := s.lookup(resourceKey{typeURL, name}); r != nil {
+		if r := s.lookup(typeURL, name); r != nil {
 			out = append(out, r)
 		}
 	}
@@ -73,7 +81,8 @@ func (s *snapshot) Missing(typeURL, name string) error {
 	return errors.New(s.view.Missing(typeURL, name))
 }
 
-// Changed compares what clients have asked of the earlier snapshot, once for all of them.
+// Changed compares what clients have asked of the earlier snapshot, once for all
+// of them. Names that had nothing before are left out: streams look for those themselves.
 func (s *snapshot) Changed(since ads.Snapshot, typeURL string) ([]string, bool) {
 	old, ok := since.(*snapshot)
 	if !ok || old == nil {
@@ -82,43 +91,40 @@ func (s *snapshot) Changed(since ads.Snapshot, typeURL string) ([]string, bool) 
 	if old == s {
 		return nil, true
 	}
-	asked := old.asked(typeURL)
+	old.mu.Lock()
+	key := changeKey{old, typeURL, len(old.known[typeURL])}
+	old.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := changeKey{old, typeURL}
-	if names, ok := s.changed[key]; ok {
-		return names, true
+	names, ok := s.changed[key]
+	if !ok {
+		if len(s.changed) >= maxComparisons { // each holds an older snapshot
+			clear(s.changed)
+		}
+		names = s.compare(old, typeURL)
+		s.changed[key] = names
 	}
+	return names, true
+}
+
+const maxComparisons = 32
+
+// compare is called with s.mu held. Snapshots are locked newer before older.
+func (s *snapshot) compare(old *snapshot, typeURL string) []string {
+	old.mu.Lock()
+	was := maps.Clone(old.known[typeURL])
+	old.mu.Unlock()
 	var names []string
-	for name, was := range asked {
-		if now := s.lookup(resourceKey{typeURL, name}); (now == nil) != (was == nil) || now != nil && now.Version != was.Version {
+	for name, r := range was {
+		if now := s.lookup(typeURL, name); now == nil || now.Version != r.Version {
 			names = append(names, name)
 		}
 	}
 	for _, name := range s.view.All(typeURL) { // what is new to those who want everything
-		if _, ok := asked[name]; !ok {
+		if was[name] == nil {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
-	if len(s.changed) > 4*maxSince { // each entry holds an older snapshot
-		clear(s.changed)
-	}
-	s.changed[key] = names
-	return names, true
-}
-
-const maxSince = 8
-
-// asked returns what has been looked up of a type.
-func (s *snapshot) asked(typeURL string) map[string]*ads.Resource {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := map[string]*ads.Resource{}
-	for k, r := range s.known {
-		if k.typeURL == typeURL {
-			out[k.name] = r
-		}
-	}
-	return out
+	return names
 }
