@@ -254,7 +254,9 @@ func (s *service) report(value *resolver.Service, parts map[string]part, clean b
 		return
 	}
 	s.value, s.gen, s.parts = value, s.adopted.gen, parts
-	s.err = nil
+	if clean {
+		s.err = nil
+	}
 	s.tell(value, nil)
 }
 
