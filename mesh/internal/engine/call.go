@@ -30,6 +30,8 @@ type Call struct {
 	Request  resolver.Request
 	// Unbounded says that the route's timeout does not apply, as of a connection that was upgraded.
 	Unbounded bool
+	// WaitForHost says that a cluster without hosts is no failure but a reason to wait (gRPC wait-for-ready).
+	WaitForHost bool
 
 	service   *Service
 	transport Transport

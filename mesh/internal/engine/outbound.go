@@ -92,6 +92,12 @@ func (c *Call) tries() (resilience.Outcome, error) {
 			return c.interrupted()
 		}
 		a, out := c.attempt()
+		if a == nil && c.WaitForHost {
+			if err := c.awaitHost(); err != nil {
+				return c.fail(err)
+			}
+			continue
+		}
 		if a == nil {
 			err := c.failure(nil, out)
 			c.finish(out, err)
@@ -165,6 +171,37 @@ func (p *preference) Avoid(h *balancer.Host) bool {
 type untried Call
 
 func (u *untried) Avoid(h *balancer.Host) bool { return slices.Contains(u.tried[:], h) }
+
+// awaitHost waits until the call's cluster has a host that may serve, or it takes a route
+// to one that has.
+func (c *Call) awaitHost() *Error {
+	changed := make(chan struct{}, 1)
+	stop := c.service.OnChange(func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	defer stop()
+	for {
+		// The cluster may be one that was removed, which gets no hosts any more.
+		c.cluster.leave(c.service)
+		c.cluster = nil
+		if err := c.enter(); err != nil {
+			return err
+		}
+		if _, err := c.cluster.hosts.Pick(balancer.Want{}); err == nil {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-c.ctx.Done():
+			err := c.service.late(c.ctx)
+			err.Cluster, err.Attempts = c.cluster.Name, int(c.attempts)
+			return err
+		}
+	}
+}
 
 // affords jitters a pause by a fifth (gRFC A6) and reports whether the deadline leaves time for it.
 func (c *Call) affords(pause *time.Duration) bool {

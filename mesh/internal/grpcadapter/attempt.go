@@ -37,6 +37,7 @@ type rpc struct {
 // prepare fills in what the engine must know of the call.
 func (r *rpc) prepare(name string) {
 	r.call.Protocol = engine.GRPC
+	r.call.WaitForHost = r.options.wait
 	r.call.Request = resolver.Request{Authority: name, Scheme: "http", Method: "POST", Path: r.method, Header: r}
 	if a := r.options.authority; a != "" {
 		r.call.Request.Authority = a

@@ -11,6 +11,7 @@ type options struct {
 	all       []grpc.CallOption
 	each      []grpc.CallOption // for each attempt
 	authority string            // of grpc.CallAuthority
+	wait      bool              // of grpc.WaitForReady
 }
 
 func newOptions(opts []grpc.CallOption) options {
@@ -19,6 +20,8 @@ func newOptions(opts []grpc.CallOption) options {
 		switch opt := opt.(type) {
 		case grpc.AuthorityOverrideCallOption:
 			o.authority = opt.Authority
+		case grpc.FailFastCallOption:
+			o.wait = !opt.FailFast
 		case grpc.OnFinishCallOption:
 			if len(o.each) == len(opts) {
 				o.each = append(make([]grpc.CallOption, 0, len(opts)), opts[:i]...)

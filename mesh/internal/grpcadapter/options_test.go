@@ -3,9 +3,11 @@ package grpcadapter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/weftmesh/weft/mesh/internal/engine"
 	"github.com/weftmesh/weft/resilience"
+	"github.com/weftmesh/weft/resolver"
 )
 
 // signed makes a backend say who it is in header and trailer, of refusals too.
@@ -180,23 +183,49 @@ func TestOptionsThatForbid(t *testing.T) {
 	}
 }
 
+// Without any connected host a call fails, or waits if it is told to: for the
+// host's connection, for a host, for a cluster that has one.
 func TestWaitForReadyWaits(t *testing.T) {
-	for _, p := range []resilience.Policy{{}, retrying} {
-		for kind, call := range kinds {
-			r := &moving{}
-			r.endpoints(p, dead(t), dead(t))
-			cc := mesh(t, r)
-			c := pb.NewTestServiceClient(cc)
-			await(t, cc, connectivity.TransientFailure)
-			if err := call(soon(t), c); status.Code(err) != codes.Unavailable {
-				t.Errorf("%s: %v, want a failure at once", kind, err)
-			}
-			done := make(chan error)
-			go func() { done <- call(soon(t), c, grpc.WaitForReady(true)) }()
-			// It may not have begun to wait by then; it must be answered either way.
-			r.endpoints(p, dead(t), (&backend{name: "a"}).serve(t).addr)
-			if err := <-done; err != nil {
-				t.Errorf("%s: %v", kind, err)
+	elsewhere := func(p resilience.Policy, addr string) *resolver.Service {
+		s := oneRoute(p, addr)
+		c := s.Clusters["c"]
+		c.Name = "d"
+		s.Clusters = map[string]resolver.Cluster{"d": c}
+		s.VirtualHosts[0].Routes[0].To[0].Cluster = "d"
+		return s
+	}
+	for name, tt := range map[string]struct {
+		before []string
+		after  func(p resilience.Policy, addr string) *resolver.Service
+	}{
+		"nobody listens": {[]string{dead(t), dead(t)}, func(p resilience.Policy, addr string) *resolver.Service { return oneRoute(p, dead(t), addr) }},
+		"no host":        {nil, func(p resilience.Policy, addr string) *resolver.Service { return oneRoute(p, addr) }},
+		"no host, moved": {nil, elsewhere},
+	} {
+		for _, p := range []resilience.Policy{{}, retrying} {
+			for kind, call := range kinds {
+				t.Run(fmt.Sprintf("%s, %d retries, %s", name, p.Retry.Attempts, kind), func(t *testing.T) {
+					r := &moving{}
+					r.endpoints(p, tt.before...)
+					cc := mesh(t, r)
+					c := pb.NewTestServiceClient(cc)
+					await(t, cc, connectivity.TransientFailure)
+					if err := call(soon(t), c); status.Code(err) != codes.Unavailable {
+						t.Errorf("%v, want a failure at once", err)
+					}
+					short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+					defer cancel()
+					if err := call(short, c, grpc.WaitForReady(true)); status.Code(err) != codes.DeadlineExceeded {
+						t.Errorf("%v, want to have waited", err)
+					}
+					done := make(chan error)
+					go func() { done <- call(soon(t), c, grpc.WaitForReady(true)) }()
+					// It may not have begun to wait by then; it must be answered either way.
+					r.report(tt.after(p, (&backend{name: "a"}).serve(t).addr), nil)
+					if err := <-done; err != nil {
+						t.Error(err)
+					}
+				})
 			}
 		}
 	}
