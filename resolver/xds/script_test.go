@@ -44,7 +44,6 @@ type script struct {
 	deadName string                  // a target that cannot be dialled
 	down     error                   // what dialling fails with
 	wrap     func(net.Conn) net.Conn // of the client's connections
-	dials    []time.Time
 	opens    []opening
 }
 
@@ -158,7 +157,6 @@ func (s *script) converse(ctx context.Context, delta bool, recv func() (ask, err
 func (s *script) dial(ctx context.Context, addr string) (net.Conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dials = append(s.dials, time.Now())
 	if s.down != nil {
 		return nil, s.down
 	}
@@ -310,6 +308,13 @@ func worldOf(pieces ...piece) world {
 		w[k][p.name] = p
 	}
 	return w
+}
+
+// history is the streams so far.
+func (s *script) history() []opening {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.opens)
 }
 
 // refuse makes new streams end at once with err, or not if it is nil.

@@ -346,12 +346,12 @@ func TestItem13BackoffGrowsAndIsReset(t *testing.T) {
 		watching(s.client(f...), "a")
 		time.Sleep(20 * time.Minute)
 		synctest.Wait()
-		if n := len(s.opens); n < 15 {
+		if n := len(s.history()); n < 15 {
 			t.Fatalf("%d attempts in 20 minutes", n)
 		}
-		for i := 1; i < len(s.opens); i++ {
+		for i := 1; i < len(s.history()); i++ {
 			want := min(math.Pow(1.6, float64(i-1)), 120)
-			if got := s.opens[i].at.Sub(s.opens[i-1].at).Seconds(); got < 0.79*want || got > 1.21*want {
+			if got := s.history()[i].at.Sub(s.history()[i-1].at).Seconds(); got < 0.79*want || got > 1.21*want {
 				t.Errorf("pause %d is %.2f s, want %.2f s and a fifth more or less", i, got, want)
 			}
 		}
@@ -361,7 +361,7 @@ func TestItem13BackoffGrowsAndIsReset(t *testing.T) {
 		st.settle(worldOf(shop("a")...))
 		time.Sleep(time.Minute)
 		st.breaks(errors.New("broken"))
-		if got := time.Since(s.opens[len(s.opens)-1].at); got != 0 {
+		if got := time.Since(s.history()[len(s.history())-1].at); got != 0 {
 			t.Errorf("reconnected %v after a stream with responses broke, want at once", got)
 		}
 		st = s.accept()
@@ -372,11 +372,11 @@ func TestItem13BackoffGrowsAndIsReset(t *testing.T) {
 		time.Sleep(time.Minute)
 
 		s.refuse(status.Error(codes.Unavailable, "not now"))
-		n := len(s.opens)
+		n := len(s.history())
 		st.breaks(errors.New("broken"))
 		time.Sleep(1500 * time.Millisecond)
 		synctest.Wait()
-		if got := len(s.opens) - n; got < 1 || got > 2 {
+		if got := len(s.history()) - n; got < 1 || got > 2 {
 			t.Errorf("%d attempts in 1.5 s: the backoff was not reset", got)
 		}
 	})
@@ -401,7 +401,7 @@ func TestStreamsThatBreakAtOnceDoNotSpin(t *testing.T) {
 		}()
 		time.Sleep(time.Minute)
 		close(stop)
-		if n := len(s.opens); n > 61 {
+		if n := len(s.history()); n > 61 {
 			t.Errorf("%d streams in a minute", n)
 		}
 	})
@@ -467,7 +467,7 @@ func TestSotwIsSpokenWhereThereIsNoDelta(t *testing.T) {
 		if st.delta {
 			t.Fatal("delta")
 		}
-		if got := time.Since(s.opens[0].at); got != 0 {
+		if got := time.Since(s.history()[0].at); got != 0 {
 			t.Errorf("took %v to change the protocol", got)
 		}
 		st.settle(worldOf(shop("a")...))
@@ -476,7 +476,7 @@ func TestSotwIsSpokenWhereThereIsNoDelta(t *testing.T) {
 		st.breaks(errors.New("broken"))
 		s.accept()
 		var protocols []string
-		for _, o := range s.opens {
+		for _, o := range s.history() {
 			protocols = append(protocols, o.protocol)
 		}
 		if want := []string{"delta", "sotw", "sotw"}; !slices.Equal(protocols, want) {
