@@ -21,9 +21,17 @@ const (
 	GRPC
 	// Envoy is a sidecar: it gets one HTTP proxy listener for all services.
 	Envoy
+	// GRPCLeast is GRPC in the languages whose client has least request (gRFC
+	// A48); the others refuse clusters that ask for it.
+	GRPCLeast
 )
 
-func (d Dialect) String() string { return [...]string{"weft", "grpc", "envoy"}[d] }
+func (d Dialect) String() string {
+	return [...]string{"weft", "grpc", "envoy", "grpc, least request"}[d]
+}
+
+// isGRPC reports whether gRPC's own client, in whatever language, is spoken to.
+func (d Dialect) isGRPC() bool { return d == GRPC || d == GRPCLeast }
 
 // A Client is what of a node decides what it may see.
 type Client struct {
@@ -40,6 +48,8 @@ func DialectOf(n *corev3.Node) Dialect {
 	switch {
 	case agent == "weft":
 		return Weft
+	case agent == "gRPC Go", agent == "gRPC Java":
+		return GRPCLeast
 	case strings.HasPrefix(strings.ToLower(agent), "grpc"), n.GetMetadata().GetFields()["GENERATOR"].GetStringValue() == "grpc":
 		return GRPC
 	case agent == "envoy", strings.HasPrefix(n.GetId(), "sidecar~"), strings.HasPrefix(n.GetId(), "router~"):

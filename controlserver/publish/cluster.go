@@ -33,13 +33,30 @@ func parseCluster(name string) (port uint32, subset, host string, ok bool) {
 // cluster is the policy of a cluster, without its endpoints.
 func (v *View) cluster(s *catalog.Service, port catalog.Port, subset string) resolver.Cluster {
 	c := resolver.Cluster{
-		Name:    clusterName(port.Number, subset, s.Host),
-		Balance: balancer.Policy{Kind: balancer.LeastRequest},
-		HTTP2:   port.Protocol == catalog.HTTP2 || port.Protocol == catalog.GRPC,
+		Name:  clusterName(port.Number, subset, s.Host),
+		HTTP2: port.Protocol == catalog.HTTP2 || port.Protocol == catalog.GRPC,
 	}
+	c.Balance.Kind = v.balance(s, port, subset)
+	return c
+}
+
+// balance is how a cluster is balanced. gRPC's clients refuse clusters with what they
+// lack; over many calls round robin, which they all have, shares alike.
+func (v *View) balance(s *catalog.Service, port catalog.Port, subset string) balancer.Kind {
+	kind := v.configured(s, port, subset)
+	switch {
+	case kind == balancer.Random && v.client.Dialect.isGRPC(),
+		kind == balancer.LeastRequest && v.client.Dialect == GRPC:
+		return balancer.RoundRobin
+	}
+	return kind
+}
+
+// configured is the balancing that the DestinationRule asks for; without a word of it, least request.
+func (v *View) configured(s *catalog.Service, port catalog.Port, subset string) balancer.Kind {
 	rule := v.catalog.DestinationRule(v.client.Namespace, s)
 	if rule == nil {
-		return c
+		return balancer.LeastRequest
 	}
 	lb := balancing(rule.Spec.GetTrafficPolicy(), port.Number)
 	if sub, ok := rule.Subset(subset); ok {
@@ -48,14 +65,11 @@ func (v *View) cluster(s *catalog.Service, port catalog.Port, subset string) res
 	}
 	switch lb.GetSimple() {
 	case networking.LoadBalancerSettings_ROUND_ROBIN:
-		c.Balance.Kind = balancer.RoundRobin
+		return balancer.RoundRobin
 	case networking.LoadBalancerSettings_RANDOM:
-		c.Balance.Kind = balancer.Random
-		if v.client.Dialect == GRPC { // gRPC refuses clusters with RANDOM; over many calls round robin shares alike
-			c.Balance.Kind = balancer.RoundRobin
-		}
+		return balancer.Random
 	}
-	return c
+	return balancer.LeastRequest
 }
 
 // balancing is the load balancing of a port; nil if nothing is said. Settings of

@@ -9,7 +9,7 @@ import (
 
 // phrase puts routes into the client's dialect.
 func (v *View) phrase(routes []resolver.Route) []resolver.Route {
-	if v.client.Dialect != GRPC {
+	if !v.client.Dialect.isGRPC() {
 		return routes
 	}
 	var out []resolver.Route

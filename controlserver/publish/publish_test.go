@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
 	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/controlserver/catalog"
 	"github.com/weftmesh/weft/resilience"
@@ -205,7 +207,7 @@ func TestBalancingIsOfThePortThenTheSubset(t *testing.T) {
 }
 
 func TestGRPCIsToldNothingItRefuses(t *testing.T) {
-	v := publisher(t, shop).View(Client{Dialect: GRPC, Namespace: "shop"})
+	v := publisher(t, shop).View(Client{Dialect: GRPCLeast, Namespace: "shop"})
 	s, err := v.Service("payments:9000")
 	if err != nil {
 		t.Fatal(err)
@@ -229,8 +231,27 @@ func TestGRPCIsToldNothingItRefuses(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("routes %q, want %q", got, want)
 	}
-	if c := s.Clusters["outbound|80|v1|payments.shop.svc.cluster.local"]; c.Balance.Kind == balancer.Random {
-		t.Error("RANDOM sent to gRPC, which refuses the cluster")
+}
+
+func TestGRPCIsToldOnlyBalancingItHas(t *testing.T) {
+	const random, least, unset = "outbound|80|v1|payments.shop.svc.cluster.local", "outbound|80|v2|payments.shop.svc.cluster.local",
+		"outbound|7000||ledger.shop.svc.cluster.local"
+	for _, tc := range []struct {
+		agent, cluster string
+		want           balancer.Kind
+	}{
+		{"gRPC Go", random, balancer.RoundRobin},
+		{"gRPC Go", least, balancer.LeastRequest},
+		{"gRPC Java", unset, balancer.LeastRequest},
+		{"gRPC Node Pure JS", random, balancer.RoundRobin},
+		{"gRPC Node Pure JS", least, balancer.RoundRobin},
+		{"gRPC C-core", unset, balancer.RoundRobin},
+	} {
+		d := DialectOf(&corev3.Node{UserAgentName: tc.agent})
+		c, ok := publisher(t, shop).View(Client{Dialect: d, Namespace: "shop"}).Cluster(tc.cluster)
+		if !ok || c.Balance.Kind != tc.want {
+			t.Errorf("%s, %s: %v %v, want %v", tc.agent, tc.cluster, ok, c.Balance.Kind, tc.want)
+		}
 	}
 }
 
