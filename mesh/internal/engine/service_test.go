@@ -246,19 +246,19 @@ func TestNamesOfNoServiceAreForgotten(t *testing.T) {
 	observed := e.Service("observed")
 	defer observed.OnChange(func() {})()
 	first := e.Service("x-0")
-	for i := range 3 * maxIdle {
+	for i := range maxIdle + 200 {
 		if _, err := (&fake{}).do(t.Context(), e.Service(fmt.Sprint("x-", i))); err == nil || err.Kind != NoService {
 			t.Fatal(err)
 		}
 	}
 	n, stops := m.count()
-	if kept := len(e.Services()); kept > maxIdle+2 || n != kept || stops != 3*maxIdle+2-kept {
+	if kept := len(e.Services()); kept > maxIdle+2 || n != kept || stops != maxIdle+200+2-kept {
 		t.Errorf("%d services kept, %d watches, %d stopped", kept, n, stops)
 	}
 	if e.Service("payments") != known || e.Service("observed") != observed {
 		t.Error("a service in use was forgotten")
 	}
-	if last := fmt.Sprint("x-", 3*maxIdle-1); e.Services()[last] == nil || e.Services()["x-0"] != nil {
+	if last := fmt.Sprint("x-", maxIdle+200-1); e.Services()[last] == nil || e.Services()["x-0"] != nil {
 		t.Error("not the oldest were forgotten")
 	}
 	// Who holds a service that was forgotten calls its successor.
@@ -275,6 +275,30 @@ func TestNamesOfNoServiceAreForgotten(t *testing.T) {
 	idleEverywhere(t, e.Service("x-0"))
 }
 
+// Calls of services that are being forgotten are told the truth: there is no such service.
+func TestForgettingUnderCalls(t *testing.T) {
+	e, m := newEngine(t, nil)
+	m.unknown = true
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for j := range maxIdle / 3 {
+				for _, name := range []string{fmt.Sprint("x-", i, "-", j), fmt.Sprint("y-", j%8)} {
+					_, err := (&fake{}).do(t.Context(), e.Service(name))
+					var unknown *resolver.UnknownError
+					if !errors.As(err, &unknown) || unknown.Name != name {
+						t.Errorf("%s: %v", name, err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n, _ := m.count(); n > maxIdle+4 || n != len(e.Services()) {
+		t.Errorf("%d watches, %d services", n, len(e.Services()))
+	}
+}
+
 // A service is not forgotten while a call waits for its first report.
 func TestAwaitedNamesAreNotForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -286,7 +310,7 @@ func TestAwaitedNamesAreNotForgotten(t *testing.T) {
 		m.mu.Lock()
 		m.unknown = true
 		m.mu.Unlock()
-		for i := range 2 * maxIdle {
+		for i := range maxIdle + 100 {
 			e.Service(fmt.Sprint("x-", i))
 		}
 		m.push(to("awaited", resilience.Policy{}, "a"))
