@@ -13,12 +13,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -92,7 +91,6 @@ type state struct {
 	generation uint64
 	changed    time.Time
 	catalog    *catalog.Catalog
-	publisher  *publish.Publisher
 	findings   []catalog.Finding
 }
 
@@ -106,9 +104,12 @@ func New(cfg Config) (*Server, error) {
 		started: time.Now(),
 	}
 	if cfg.Dir != "" {
-		if info, err := os.Stat(cfg.Dir); err != nil {
-			return nil, fmt.Errorf("controlserver: configuration: %w", err)
-		} else if !info.IsDir() {
+		switch info, err := os.Stat(cfg.Dir); {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("controlserver: configuration directory %s does not exist", cfg.Dir)
+		case err != nil:
+			return nil, fmt.Errorf("controlserver: configuration directory: %w", err)
+		case !info.IsDir():
 			return nil, fmt.Errorf("controlserver: configuration: %s is not a directory", cfg.Dir)
 		}
 		s.sources = append(s.sources, yamldir.New(cfg.Dir, yamldir.WithLogger(s.log)))
@@ -121,7 +122,7 @@ func New(cfg Config) (*Server, error) {
 	var err error
 	if s.listener = cfg.Listener; s.listener == nil {
 		if s.listener, err = net.Listen("tcp", cmp.Or(cfg.Listen, "127.0.0.1:0")); err != nil {
-			return nil, fmt.Errorf("controlserver: %w", err)
+			return nil, fmt.Errorf("controlserver: address for xDS: %w", err)
 		}
 	}
 	if cfg.Web != "" {
@@ -180,7 +181,8 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		})
 	}
-	s.log.Info("control server is up; its clients are not authenticated", "xds", s.Addr(), "web", s.WebAddr(), "config", s.config.Dir)
+	s.log.Info("control server is up", "xds", s.Addr(), "web", s.WebAddr(), "config", s.config.Dir)
+	s.log.Warn("clients are NOT authenticated: whoever reaches the address sees all configuration and can register as any service", "xds", s.Addr())
 
 	var err error
 	select {
@@ -226,44 +228,57 @@ func (s *Server) work(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		s.mu.Lock()
-		reports := s.reports
-		var fragments []catalog.Fragment
-		for _, f := range s.fragments {
-			if f != nil {
-				fragments = append(fragments, *f)
-			}
-		}
-		s.mu.Unlock()
+		fragments, reports := s.newest()
 		if len(fragments) < len(s.sources) {
 			continue // a mesh without half of its configuration is served to nobody
 		}
 		c, findings := good.Merge(fragments...)
 		s.tell(told, findings)
-		s.mu.Lock()
-		s.worked.catalog, s.worked.findings, s.worked.changed = c, findings, time.Now()
-		s.mu.Unlock()
-		s.dns.Want(publish.Names(c))
-		s.republish()
-		s.mu.Lock()
-		s.worked.reports = reports
-		close(s.news)
-		s.news = make(chan struct{})
-		s.mu.Unlock()
+		s.resolve(ctx, publish.Names(c))
+		s.publish(func(w *state) {
+			w.catalog, w.findings, w.reports, w.changed = c, findings, reports, time.Now()
+		})
 	}
 }
 
-// republish publishes the newest catalog, with what is known of names now.
-func (s *Server) republish() {
+// newest returns what the sources reported last; those that have not yet reported are left out.
+func (s *Server) newest() (fragments []catalog.Fragment, reports uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, f := range s.fragments {
+		if f != nil {
+			fragments = append(fragments, *f)
+		}
+	}
+	return fragments, s.reports
+}
+
+// resolve has names followed and gives new ones a moment to be found: a service
+// whose endpoints got other names would have none until then.
+func (s *Server) resolve(ctx context.Context, names map[string]bool) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	defer cancel()
+	s.dns.Want(names)
+	s.dns.Tried(ctx)
+}
+
+// lookupTime bounds how long a change waits for names to be resolved.
+const lookupTime = 500 * time.Millisecond
+
+// republish publishes the same catalog with what is known of names now.
+func (s *Server) republish() { s.publish(func(*state) {}) }
+
+// publish changes what the server works with, and serves that from now on.
+func (s *Server) publish(change func(*state)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.worked)
 	if s.worked.catalog == nil {
 		return
 	}
 	s.worked.generation++
 	generation := s.worked.generation
 	p := publish.New(s.worked.catalog, s.dns.Addresses)
-	s.worked.publisher = p
 	var mu sync.Mutex
 	snapshots := map[*publish.View]*snapshot{}
 	s.ads.Publish(func(n *ads.Node) ads.Snapshot {
@@ -275,10 +290,12 @@ func (s *Server) republish() {
 		}
 		return snapshots[v]
 	})
+	close(s.news)
+	s.news = make(chan struct{})
 }
 
 func (s *Server) unpublishable(typeURL, name string, err error) {
-	s.log.Error("resource cannot be published", "type", typeURL, "name", name, "err", err)
+	s.log.Error("resource cannot be published", "type", shortType(typeURL), "name", name, "err", err)
 }
 
 // tell logs each finding once for as long as it lasts.
@@ -292,7 +309,7 @@ func (s *Server) tell(told map[string]bool, findings []catalog.Finding) {
 		}
 		told[text] = true
 		if f.Severity == catalog.Error {
-			s.log.Error("configuration refused; the last good version stays in use", "finding", text)
+			s.log.Error("configuration refused; its last good version, if there was one, stays in use", "finding", text)
 		} else {
 			s.log.Warn("configuration", "finding", text)
 		}
@@ -304,106 +321,3 @@ func (s *Server) tell(told map[string]bool, findings []catalog.Finding) {
 		}
 	}
 }
-
-// Settled waits until all that sources have reported so far is in use and every
-// connected client has answered for it, by taking or refusing what concerns it.
-func (s *Server) Settled(ctx context.Context) error {
-	s.mu.Lock()
-	reports := s.reports
-	s.mu.Unlock()
-	if err := s.await(ctx, func(w state) bool { return w.reports >= reports }); err != nil {
-		return err
-	}
-	return s.ads.Settled(ctx)
-}
-
-// Registered waits until a process is registered at the address ("ip:port") and,
-// as Settled, every client has answered for that.
-func (s *Server) Registered(ctx context.Context, addr string) error {
-	err := s.await(ctx, func(w state) bool {
-		return w.catalog != nil && slices.ContainsFunc(w.catalog.Services(), func(svc *catalog.Service) bool {
-			return slices.ContainsFunc(serviceStatus(svc).Endpoints, func(e web.Endpoint) bool { return e.Addr == addr })
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("controlserver: %s is not registered: %w", addr, err)
-	}
-	return s.ads.Settled(ctx)
-}
-
-// await waits until f holds for what the server works with.
-func (s *Server) await(ctx context.Context, f func(state) bool) error {
-	for {
-		s.mu.Lock()
-		worked, news := s.worked, s.news
-		s.mu.Unlock()
-		if f(worked) {
-			return nil
-		}
-		select {
-		case <-news:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// Status is what the server knows now.
-func (s *Server) Status() web.Status {
-	s.mu.Lock()
-	w := s.worked
-	s.mu.Unlock()
-	out := web.Status{
-		Started: s.started, Changed: w.changed, Generation: w.generation, Listen: s.Addr(),
-		Findings: []web.Finding{}, Services: []web.Service{}, Clients: []web.Client{},
-	}
-	for _, f := range w.findings {
-		out.Findings = append(out.Findings, web.Finding{Severity: f.Severity.String(), Text: f.String()})
-	}
-	if w.catalog != nil {
-		for _, svc := range w.catalog.Services() {
-			out.Services = append(out.Services, serviceStatus(svc))
-		}
-	}
-	for _, c := range s.ads.Status() {
-		out.Clients = append(out.Clients, clientStatus(c))
-	}
-	return out
-}
-
-func serviceStatus(s *catalog.Service) web.Service {
-	out := web.Service{Host: s.Host}
-	seen := map[string]bool{}
-	for _, p := range s.Ports {
-		out.Ports = append(out.Ports, fmt.Sprintf("%d/%s", p.Number, cmp.Or(p.Protocol, "any")))
-		for _, e := range s.Endpoints(p.Number) {
-			addr := net.JoinHostPort(e.Address, fmt.Sprint(e.Port))
-			if !seen[addr] {
-				seen[addr] = true
-				out.Endpoints = append(out.Endpoints, web.Endpoint{Addr: addr, Health: e.Health.String(), Labels: e.Labels})
-			}
-		}
-	}
-	return out
-}
-
-func clientStatus(c ads.ClientStatus) web.Client {
-	out := web.Client{
-		ID: c.Node, Service: c.Service, Namespace: c.Namespace, Peer: c.Address.String(),
-		Protocol: c.Protocol.String(), Since: c.Since,
-	}
-	for _, t := range c.Types {
-		r := web.Resource{Type: shortType(t.TypeURL), Subscribed: t.Subscribed, Sent: t.Sent, Acked: t.Acked}
-		if t.Wildcard {
-			r.Subscribed = t.Held
-		}
-		for _, f := range t.Refused {
-			r.Refused += fmt.Sprintf("%s: %s; ", f.Resource, f.Error)
-		}
-		out.Resources = append(out.Resources, r)
-	}
-	return out
-}
-
-// shortType is the last word of a type's address: "Listener".
-func shortType(url string) string { return url[strings.LastIndexByte(url, '.')+1:] }

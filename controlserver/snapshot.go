@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"weak"
 
 	"github.com/weftmesh/weft/controlserver/ads"
 	"github.com/weftmesh/weft/controlserver/publish"
@@ -26,8 +27,9 @@ type snapshot struct {
 
 // A changeKey names a comparison: with which snapshot, and how much of it had
 // been asked for. A stream that stays with an old snapshot may ask it for more.
+// It does not keep that snapshot alive, which would keep all before it.
 type changeKey struct {
-	since   *snapshot
+	since   weak.Pointer[snapshot]
 	typeURL string
 	known   int
 }
@@ -92,13 +94,13 @@ func (s *snapshot) Changed(since ads.Snapshot, typeURL string) ([]string, bool) 
 		return nil, true
 	}
 	old.mu.Lock()
-	key := changeKey{old, typeURL, len(old.known[typeURL])}
+	key := changeKey{weak.Make(old), typeURL, len(old.known[typeURL])}
 	old.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	names, ok := s.changed[key]
 	if !ok {
-		if len(s.changed) >= maxComparisons { // each holds an older snapshot
+		if len(s.changed) >= maxComparisons {
 			clear(s.changed)
 		}
 		names = s.compare(old, typeURL)
@@ -107,6 +109,7 @@ func (s *snapshot) Changed(since ads.Snapshot, typeURL string) ([]string, bool) 
 	return names, true
 }
 
+// maxComparisons is more than there are snapshots that clients still have, most often.
 const maxComparisons = 32
 
 // compare is called with s.mu held. Snapshots are locked newer before older.

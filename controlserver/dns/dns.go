@@ -39,6 +39,7 @@ type Resolver struct {
 type entry struct {
 	addresses []string
 	failed    bool
+	tried     chan struct{} // closed after the first look-up
 	stop      context.CancelFunc
 }
 
@@ -87,9 +88,24 @@ func (r *Resolver) Want(names map[string]bool) {
 			continue
 		}
 		ctx, stop := context.WithCancel(r.ctx)
-		e := &entry{stop: stop}
+		e := &entry{stop: stop, tried: make(chan struct{})}
 		r.names[name] = e
 		r.wg.Go(func() { r.follow(ctx, name, e) })
+	}
+}
+
+// Tried waits until every name that is followed was looked up once, with or
+// without success.
+func (r *Resolver) Tried(ctx context.Context) {
+	r.mu.Lock()
+	entries := slices.Collect(maps.Values(r.names))
+	r.mu.Unlock()
+	for _, e := range entries {
+		select {
+		case <-e.tried:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -113,10 +129,12 @@ func (r *Resolver) Close() {
 func (r *Resolver) follow(ctx context.Context, name string, e *entry) {
 	tick := time.NewTicker(r.config.Interval)
 	defer tick.Stop()
+	r.look(ctx, name, e)
+	close(e.tried)
 	for {
-		r.look(ctx, name, e)
 		select {
 		case <-tick.C:
+			r.look(ctx, name, e)
 		case <-ctx.Done():
 			return
 		}

@@ -1,0 +1,119 @@
+package controlserver
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/weftmesh/weft/controlserver/ads"
+	"github.com/weftmesh/weft/controlserver/catalog"
+	"github.com/weftmesh/weft/controlserver/web"
+)
+
+// Settled waits until all that sources have reported so far is in use and every
+// connected client has answered for it, by taking or refusing what concerns it.
+func (s *Server) Settled(ctx context.Context) error {
+	s.mu.Lock()
+	reports := s.reports
+	s.mu.Unlock()
+	if err := s.await(ctx, func(w state) bool { return w.reports >= reports }); err != nil {
+		return err
+	}
+	return s.ads.Settled(ctx)
+}
+
+// Registered waits until a process is registered at the address ("ip:port") and,
+// as Settled, every client has answered for that.
+func (s *Server) Registered(ctx context.Context, addr string) error {
+	err := s.await(ctx, func(w state) bool {
+		return w.catalog != nil && slices.ContainsFunc(w.catalog.Services(), func(svc *catalog.Service) bool {
+			return slices.ContainsFunc(serviceStatus(svc).Endpoints, func(e web.Endpoint) bool { return e.Addr == addr })
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("controlserver: %s is not registered: %w", addr, err)
+	}
+	return s.ads.Settled(ctx)
+}
+
+// await waits until f holds for what the server works with.
+func (s *Server) await(ctx context.Context, f func(state) bool) error {
+	for {
+		s.mu.Lock()
+		worked, news := s.worked, s.news
+		s.mu.Unlock()
+		if f(worked) {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Status is what the server knows now.
+func (s *Server) Status() web.Status {
+	s.mu.Lock()
+	w := s.worked
+	s.mu.Unlock()
+	out := web.Status{
+		Started: s.started, Changed: w.changed, Generation: w.generation, Listen: s.Addr(),
+		Findings: []web.Finding{}, Services: []web.Service{}, Clients: []web.Client{},
+	}
+	for _, f := range w.findings {
+		out.Findings = append(out.Findings, web.Finding{Severity: f.Severity.String(), Text: f.String()})
+	}
+	if w.catalog != nil {
+		for _, svc := range w.catalog.Services() {
+			out.Services = append(out.Services, serviceStatus(svc))
+		}
+	}
+	for _, c := range s.ads.Status() {
+		out.Clients = append(out.Clients, clientStatus(c))
+	}
+	return out
+}
+
+func serviceStatus(s *catalog.Service) web.Service {
+	out := web.Service{Host: s.Host, Ports: []string{}, Endpoints: []web.Endpoint{}}
+	seen := map[string]bool{}
+	for _, p := range s.Ports {
+		out.Ports = append(out.Ports, fmt.Sprintf("%d/%s", p.Number, cmp.Or(p.Protocol, "any")))
+		for _, e := range s.Endpoints(p.Number) {
+			addr := net.JoinHostPort(e.Address, fmt.Sprint(e.Port))
+			if !seen[addr] {
+				seen[addr] = true
+				out.Endpoints = append(out.Endpoints, web.Endpoint{Addr: addr, Health: e.Health.String(), Labels: e.Labels})
+			}
+		}
+	}
+	return out
+}
+
+func clientStatus(c ads.ClientStatus) web.Client {
+	out := web.Client{
+		ID: c.Node, Service: c.Service, Namespace: c.Namespace, Peer: c.Address.String(),
+		Protocol: c.Protocol.String(), Since: c.Since,
+	}
+	for _, t := range c.Types {
+		r := web.Resource{Type: shortType(t.TypeURL), Subscribed: t.Subscribed, Sent: t.Sent, Acked: t.Acked}
+		if t.Wildcard {
+			r.Subscribed = t.Held
+		}
+		var refused []string
+		for _, f := range t.Refused {
+			refused = append(refused, fmt.Sprintf("%s: %s", f.Resource, f.Error))
+		}
+		r.Refused = strings.Join(refused, "; ")
+		out.Resources = append(out.Resources, r)
+	}
+	return out
+}
+
+// shortType is the last word of a type's address: "Listener".
+func shortType(url string) string { return url[strings.LastIndexByte(url, '.')+1:] }
