@@ -14,13 +14,14 @@ func newLeastRequest(p Policy, s shares) *leastRequest {
 }
 
 func (l *leastRequest) Pick(w Want) *Host {
-	first := 0
+	var first int
 	if w.Avoid == nil {
 		first = l.draw()
-	} else if i, ok := l.drawOther(w.Avoid); ok {
-		first = i
 	} else {
-		first, w.Avoid = i, nil
+		var ok bool
+		if first, ok = l.drawOther(w.Avoid); !ok {
+			w.Avoid = nil
+		}
 	}
 	n := len(l.hosts)
 	rivals := l.choices - 1

@@ -82,9 +82,9 @@ func (r Retry) allows(o Outcome) bool {
 }
 
 // times is d·n, or the longest duration if that is shorter.
-func times(d, n time.Duration) time.Duration {
-	if d > math.MaxInt64/n {
+func times(d time.Duration, n int64) time.Duration {
+	if int64(d) > math.MaxInt64/n {
 		return math.MaxInt64
 	}
-	return d * n
+	return time.Duration(int64(d) * n)
 }

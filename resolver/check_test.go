@@ -34,7 +34,7 @@ func TestCheckFindsAll(t *testing.T) {
 					Path:     PathMatch{Kind: PathExact, Value: "x"},
 					Headers:  []HeaderMatch{{Name: "n", Is: StringMatch{Kind: StringRange, Low: 2, High: 2}}},
 					Query:    []QueryMatch{{Is: StringMatch{Kind: StringRegex, Value: "("}}, {Name: "q", Is: StringMatch{Kind: StringRange}}},
-					Fraction: fraction(1_000_001),
+					Fraction: new(uint32(1_000_001)),
 				}, Policy: resilience.Policy{Timeout: -1, Retry: resilience.Retry{Base: 2, Max: 1}}},
 				{To: []Target{{"gone", 0}, {"c", 0}}, Match: Match{Path: PathMatch{Kind: PathExact}}},
 				{To: []Target{{"c", 1<<32 - 1}, {"c", 1}}, Policy: resilience.Policy{Retry: resilience.Retry{Max: -1}}},

@@ -90,7 +90,7 @@ func (d *draw) match() Match {
 		m.Query = append(m.Query, QueryMatch{Name: d.of("v", "a"), Is: d.string()})
 	}
 	if d.next(8) == 1 {
-		m.Fraction = fraction(0)
+		m.Fraction = new(uint32(0))
 	}
 	return m
 }

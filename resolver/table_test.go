@@ -18,16 +18,14 @@ type metadata map[string][]string
 
 func (h metadata) Values(n HeaderName) []string { return h[n.Lower] }
 
-func table(t testing.TB, s *Service) *Table {
-	t.Helper()
+func table(tb testing.TB, s *Service) *Table {
+	tb.Helper()
 	tab, err := NewTable(s)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return tab
 }
-
-func fraction(n uint32) *uint32 { return &n }
 
 func TestVirtualHostOfAnAuthority(t *testing.T) {
 	hosts := func(domains ...string) *Service {
@@ -260,10 +258,10 @@ func TestFraction(t *testing.T) {
 		low, top int
 	}{
 		{nil, 20000, 20000},
-		{fraction(0), 0, 0}, // grpc-go lets one in a million through
-		{fraction(1_000_000), 20000, 20000},
-		{fraction(4_000_000), 20000, 20000},
-		{fraction(250_000), 4500, 5500}, // within eight standard deviations
+		{new(uint32(0)), 0, 0}, // grpc-go lets one in a million through
+		{new(uint32(1_000_000)), 20000, 20000},
+		{new(uint32(4_000_000)), 20000, 20000},
+		{new(uint32(250_000)), 4500, 5500}, // within eight standard deviations
 	} {
 		tab := table(t, service(Match{Fraction: tc.of}))
 		n := 0

@@ -1,5 +1,7 @@
 // Package balancertest checks that a policy of package balancer keeps what every
 // picker promises.
+//
+//nolint:thelper // its checks are the tests themselves: their lines are to be seen
 package balancertest
 
 import (

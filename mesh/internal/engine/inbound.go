@@ -45,8 +45,7 @@ func (e *Engine) Listen(addr *net.TCPAddr) (*Inbound, error) {
 
 func (in *Inbound) apply(v *resolver.Inbound, err error) {
 	if err != nil {
-		var unknown *resolver.UnknownError
-		if !errors.As(err, &unknown) { // a control plane that has nothing to say of this address is no fault
+		if _, unknown := errors.AsType[*resolver.UnknownError](err); !unknown { // a control plane that has nothing to say of this address is no fault
 			in.engine.config.Logger.Warn("inbound configuration not updated", "port", in.port, "err", err)
 		}
 		return

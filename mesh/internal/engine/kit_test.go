@@ -105,13 +105,14 @@ func (m *moving) count() (watches, stops int) {
 }
 
 // newEngine is an Engine with the services, closed at the end of the test.
-func newEngine(t testing.TB, obs Observer, services ...*resolver.Service) (*Engine, *moving) {
+func newEngine(tb testing.TB, obs Observer, services ...*resolver.Service) (*Engine, *moving) {
+	tb.Helper()
 	m := &moving{first: map[string]report{}}
 	for _, s := range services {
 		m.first[s.Name] = report{service: s}
 	}
 	e := New(Config{Resolver: m, Observer: obs, Logger: slog.New(slog.DiscardHandler)})
-	t.Cleanup(e.Close)
+	tb.Cleanup(e.Close)
 	return e, m
 }
 

@@ -104,7 +104,7 @@ func (c *Call) tries() (resilience.Outcome, error) {
 			return out, err
 		}
 		var pause time.Duration
-		again := false
+		var again bool
 		if out.Cause == resilience.HostLeft && c.attempts < maxMoves {
 			// Not a retry: nobody has refused anything, the call is just moved.
 			again = c.transport.Replayable()

@@ -120,8 +120,7 @@ func TestPausesBetweenRetries(t *testing.T) {
 		if len(at) != 4 {
 			t.Fatalf("attempts at %v", at)
 		}
-		for i, want := range []time.Duration{100, 200, 200} {
-			want *= time.Millisecond
+		for i, want := range []time.Duration{p.Retry.Base, p.Retry.Max, p.Retry.Max} {
 			if d := at[i+1] - at[i]; d < want*8/10 || d > want*12/10 {
 				t.Errorf("pause %d is %v, want %v and a fifth more or less", i+1, d, want)
 			}

@@ -105,9 +105,9 @@ func (s *Service) apply(v *resolver.Service, err error) {
 	case err == nil:
 		err = errNothing
 	}
-	var unknown *resolver.UnknownError
+	_, unknown := errors.AsType[*resolver.UnknownError](err)
 	switch {
-	case err == nil, errors.As(err, &unknown):
+	case err == nil, unknown:
 		s.replace(old, next, err)
 	default: // what was known stays in use
 		s.complain(err)
