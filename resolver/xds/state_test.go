@@ -526,6 +526,7 @@ func TestMalformedResponsesAreRefused(t *testing.T) {
 		only   string // protocol
 	}{
 		{"another type", func() []piece { p := rds("a"); p.name = "a"; return []piece{p} }, []string{"RouteConfiguration"}, ""},
+		{"another type of another name", func() []piece { return []piece{rds("z")} }, []string{"RouteConfiguration"}, ""},
 		{"no resource", func() []piece { return []piece{{name: "a"}} }, []string{"resource"}, "delta"},
 		{"empty resource", func() []piece { return []piece{{name: "a", any: new(anypb.Any)}} }, nil, ""},
 		{"no name", func() []piece { p := lds("", "r"); return []piece{p} }, []string{"name"}, ""},

@@ -215,9 +215,6 @@ func (c *core) wrote(r *request) {
 		if !x.sent || x.content != nil || x.wait != 0 || x.state == Nacked {
 			continue
 		}
-		if len(x.users) == 0 || c.subs[x.kind].resources[x.name] != x {
-			continue
-		}
 		c.waited++
 		x.wait = c.waited
 		c.waits = append(c.waits, wait{x, c.waited, at})
