@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weftmesh/weft/controlserver/catalog"
 	"github.com/weftmesh/weft/controlserver/web"
 	"github.com/weftmesh/weft/resolver"
 	"github.com/weftmesh/weft/resolver/xds"
@@ -269,4 +270,32 @@ spec:
   - timeout: %s
     route: [{destination: {host: %[1]s}}]
 `, name, timeout)
+}
+
+// A source reports what the test says.
+type source struct {
+	fragments chan catalog.Fragment
+	reported  chan struct{}
+}
+
+func newSource() *source { return &source{make(chan catalog.Fragment), make(chan struct{})} }
+
+// says reports documents, and returns when that was done.
+func (s *source) says(t testing.TB, yaml string) {
+	t.Helper()
+	objects, findings := catalog.Parse("test.yaml", []byte(yaml))
+	s.fragments <- catalog.Fragment{Objects: objects, Findings: findings}
+	<-s.reported
+}
+
+func (s *source) Run(ctx context.Context, report func(catalog.Fragment)) error {
+	for {
+		select {
+		case f := <-s.fragments:
+			report(f)
+			s.reported <- struct{}{}
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
