@@ -114,7 +114,7 @@ func (c *Call) tries() (resilience.Outcome, error) {
 		}
 		if again && c.ctx.Err() == nil && c.affords(&pause) && a.end(out) {
 			if out.Cause != resilience.HostLeft { // who was never asked has not refused
-				c.tried[int(c.attempts)%len(c.tried)] = a.Host
+				c.tried[int(retries)%len(c.tried)] = a.Host
 			}
 			c.sleep(pause)
 			continue

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -323,22 +324,61 @@ func exactly(path string) resolver.Match {
 }
 
 func TestClustersAreChosenByWeight(t *testing.T) {
-	svc := to("payments", resilience.Policy{}, "a")
-	svc.Clusters["d"] = clusterOf("d", "b")
-	svc.VirtualHosts[0].Routes[0].To = []resolver.Target{{Cluster: "c", Weight: 70}, {Cluster: "d", Weight: 20}, {Cluster: "never", Weight: 0}, {Cluster: "gone", Weight: 10}}
-	e, _ := newEngine(t, nil, svc)
-	got := map[string]int{}
-	for range 10000 {
-		f := &fake{}
-		if _, err := f.do(t.Context(), e.Service("payments")); err != nil {
-			got[err.Cluster]++ // a cluster that is not known costs its own share of the calls only
-		} else {
-			got[f.Cluster().Name]++
+	// "never" and "gone" are not known: a cluster that is not costs its own share of the calls, and no more.
+	for _, weights := range []map[string]uint32{
+		{"c": 70, "d": 20, "never": 0, "gone": 10},
+		{"c": 1, "d": 1},
+		{"c": 0, "d": 7},
+		{"c": 1<<32 - 1, "d": 1<<32 - 1},
+	} {
+		svc := to("payments", resilience.Policy{}, "a")
+		svc.Clusters["d"] = clusterOf("d", "b")
+		var total float64
+		svc.VirtualHosts[0].Routes[0].To = nil
+		for name, w := range weights {
+			svc.VirtualHosts[0].Routes[0].To = append(svc.VirtualHosts[0].Routes[0].To, resolver.Target{Cluster: name, Weight: w})
+			total += float64(w)
+		}
+		e, _ := newEngine(t, nil, svc)
+		got := map[string]int{}
+		const calls = 10000
+		for range calls {
+			f := &fake{}
+			if _, err := f.do(t.Context(), e.Service("payments")); err != nil {
+				got[err.Cluster]++
+			} else {
+				got[f.Cluster().Name]++
+			}
+		}
+		for name, w := range weights { // within six standard deviations
+			share := float64(w) / total
+			if n, slack := float64(got[name]), 6*math.Sqrt(calls*share*(1-share)); math.Abs(n-calls*share) > slack {
+				t.Errorf("%v: %s got %v of %d", weights, name, n, calls)
+			}
 		}
 	}
-	for name, want := range map[string]int{"c": 7000, "d": 2000, "gone": 1000} { // within six standard deviations
-		if n := got[name]; n < want-280 || n > want+280 {
-			t.Errorf("%s got %d of 10000, want %d", name, n, want)
+}
+
+// Who was never asked has not refused: a host that a call is only moved from does
+// not take the place of one that did.
+func TestMovesDoNotForgetWhoRefused(t *testing.T) {
+	for range 20 {
+		e, _ := newEngine(t, nil, to("payments", retries(4), "a", "b", "c"))
+		f := &fake{}
+		f.send = func(_ context.Context, a *Attempt) resilience.Outcome {
+			if a.Number == 1 || a.Number == 4 {
+				return failed(resilience.Refused)
+			}
+			if a.Number < 8 {
+				return failed(resilience.HostLeft)
+			}
+			return resilience.Outcome{Status: 200}
+		}
+		if _, err := f.do(t.Context(), e.Service("payments")); err != nil {
+			t.Fatal(err)
+		}
+		if first, second := f.hosts[0], f.hosts[3]; slices.Contains(f.hosts[1:], first) || slices.Contains(f.hosts[4:], second) {
+			t.Fatalf("%s, then %s refused; went to %v", first, second, f.hosts)
 		}
 	}
 }
