@@ -16,6 +16,7 @@ import (
 )
 
 // bootstrap is gRPC's standard one, of a client in the namespace "shop".
+// grpc-js wants it to speak of a locality.
 func bootstrap(addr, id string, features ...string) string {
 	quoted := ""
 	for _, f := range features {
@@ -23,7 +24,7 @@ func bootstrap(addr, id string, features ...string) string {
 	}
 	return fmt.Sprintf(`{
 		"xds_servers": [{"server_uri": %q, "channel_creds": [{"type": "insecure"}], "server_features": ["xds_v3"%s]}],
-		"node": {"id": %q, "metadata": {"NAMESPACE": "shop"}}
+		"node": {"id": %q, "locality": {}, "metadata": {"NAMESPACE": "shop"}}
 	}`, addr, quoted, id)
 }
 
