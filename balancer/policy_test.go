@@ -95,6 +95,22 @@ func TestLeastRequest(t *testing.T) {
 	}
 }
 
+// When all are avoided, as before the first connection, the load still counts.
+func TestLeastRequestWhenAllAreAvoided(t *testing.T) {
+	hosts := live(1, 1)
+	hosts[0].Begin()
+	p := newPicker(Policy{Kind: LeastRequest}, hosts)
+	for range 50 {
+		if h := p.Pick(Want{Avoid: everyone{}}); h != hosts[1] {
+			t.Fatal("picked the busy one")
+		}
+	}
+}
+
+type everyone struct{}
+
+func (everyone) Avoid(*Host) bool { return true }
+
 // Of two draws the less busy one is taken: among many the busiest is rarely picked.
 func TestLeastRequestOfTwoChoices(t *testing.T) {
 	hosts := live(make([]uint32, 20)...)

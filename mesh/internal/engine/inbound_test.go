@@ -36,8 +36,8 @@ func TestInbound(t *testing.T) {
 	}
 	in.Close()
 	in.Close()
-	if len(m.inbounds) != 0 || e.Inbound(call) != nil {
-		t.Error("registered after Close")
+	if len(m.inbounds) != 0 || e.Inbound(call) != nil || m.stops != 1 {
+		t.Errorf("registered after Close, which stopped it %d times", m.stops)
 	}
 }
 

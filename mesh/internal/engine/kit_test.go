@@ -80,6 +80,7 @@ func (m *moving) Serve(addr string, sink func(*resolver.Inbound, error)) (stop f
 	return func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
+		m.stops++
 		delete(m.inbounds, addr)
 	}
 }
