@@ -28,15 +28,26 @@ func (s *Server) Settled(ctx context.Context) error {
 // Registered waits until a process is registered at the address ("ip:port") and,
 // as Settled, every client has answered for that.
 func (s *Server) Registered(ctx context.Context, addr string) error {
-	err := s.await(ctx, func(w state) bool {
-		return w.catalog != nil && slices.ContainsFunc(w.catalog.Services(), func(svc *catalog.Service) bool {
-			return slices.ContainsFunc(serviceStatus(svc).Endpoints, func(e web.Endpoint) bool { return e.Addr == addr })
-		})
-	})
-	if err != nil {
+	if err := s.await(ctx, func(w state) bool { return w.serves(addr) }); err != nil {
 		return fmt.Errorf("controlserver: %s is not registered: %w", addr, err)
 	}
 	return s.ads.Settled(ctx)
+}
+
+// Departed waits until no process is registered at the address any more and, as
+// Settled, every client has answered for that.
+func (s *Server) Departed(ctx context.Context, addr string) error {
+	if err := s.await(ctx, func(w state) bool { return !w.serves(addr) }); err != nil {
+		return fmt.Errorf("controlserver: %s is still registered: %w", addr, err)
+	}
+	return s.ads.Settled(ctx)
+}
+
+// serves reports whether a service has an endpoint at the address.
+func (w state) serves(addr string) bool {
+	return w.catalog != nil && slices.ContainsFunc(w.catalog.Services(), func(svc *catalog.Service) bool {
+		return slices.ContainsFunc(serviceStatus(svc).Endpoints, func(e web.Endpoint) bool { return e.Addr == addr })
+	})
 }
 
 // await waits until f holds for what the server works with.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/weftmesh/weft/mesh/internal/engine"
 )
@@ -15,8 +17,9 @@ import (
 //
 // Serve on the listener with [Mesh.Handler] (set http.Server.Protocols to also take
 // h2c) or [Mesh.ServerOptions]. Closing it, as http.Server.Shutdown and
-// grpc.Server.GracefulStop do first, deregisters at once, so that callers go
-// elsewhere while the last calls are served.
+// grpc.Server.GracefulStop do first, deregisters at once, and returns when callers
+// have had the time to hear of it (200 ms, if there were any), so that they go
+// elsewhere before their connections are closed.
 //
 // An unspecified address (":8080") is registered as this machine's first
 // address that is not loopback.
@@ -35,20 +38,36 @@ func (m *Mesh) Listen(network, addr string) (net.Listener, error) {
 		ln.Close()
 		return nil, fmt.Errorf("mesh: listen %s: %w", addr, err)
 	}
-	return &listener{Listener: ln, inbound: in}, nil
+	return &listener{Listener: ln, inbound: in, registered: m.settings.service != ""}, nil
 }
 
 // A listener deregisters before it stops to accept.
 type listener struct {
 	net.Listener
-	inbound *engine.Inbound
-	once    sync.Once
-	err     error
+	inbound    *engine.Inbound
+	registered bool
+	served     atomic.Bool
+	once       sync.Once
+	err        error
 }
+
+func (l *listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil && !l.served.Load() {
+		l.served.Store(true)
+	}
+	return c, err
+}
+
+// drainTime is how long callers may take to hear that a process has left.
+const drainTime = 200 * time.Millisecond
 
 func (l *listener) Close() error {
 	l.once.Do(func() {
 		l.inbound.Close()
+		if l.registered && l.served.Load() {
+			<-time.After(drainTime)
+		}
 		l.err = l.Listener.Close()
 	})
 	return l.err

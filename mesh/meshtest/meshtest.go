@@ -108,7 +108,8 @@ func (k *Kit) Mesh(opts ...mesh.Option) *mesh.Mesh {
 
 // HTTPBackend starts an instance of a service ("name", or "name.namespace") that
 // serves HTTP/1.1 and HTTP/2 without TLS, and returns when every mesh of the kit
-// knows it. stop shuts it down in good order; otherwise the test's end does.
+// knows it. stop shuts it down in good order and returns when every mesh knows
+// that; without it the test's end does.
 func (k *Kit) HTTPBackend(service string, labels map[string]string, h http.Handler) (addr string, stop func()) {
 	k.t.Helper()
 	m := k.Mesh(mesh.WithService(service, labels))
@@ -123,11 +124,11 @@ func (k *Kit) HTTPBackend(service string, labels map[string]string, h http.Handl
 	})
 }
 
-// GRPCBackend is HTTPBackend for a gRPC server.
-func (k *Kit) GRPCBackend(service string, labels map[string]string, register func(*grpc.Server)) (addr string, stop func()) {
+// GRPCBackend is HTTPBackend for a gRPC server. opts are added to those of the mesh.
+func (k *Kit) GRPCBackend(service string, labels map[string]string, register func(*grpc.Server), opts ...grpc.ServerOption) (addr string, stop func()) {
 	k.t.Helper()
 	m := k.Mesh(mesh.WithService(service, labels))
-	srv := grpc.NewServer(m.ServerOptions()...)
+	srv := grpc.NewServer(append(m.ServerOptions(), opts...)...)
 	register(srv)
 	return k.serve(m, srv.Serve, srv.Stop)
 }
@@ -145,6 +146,7 @@ func (k *Kit) serve(m *mesh.Mesh, serve func(net.Listener) error, end func()) (a
 	if err != nil {
 		k.t.Fatal("meshtest:", err)
 	}
+	addr = ln.Addr().String()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -153,15 +155,19 @@ func (k *Kit) serve(m *mesh.Mesh, serve func(net.Listener) error, end func()) (a
 	stop = sync.OnceFunc(func() {
 		end()
 		<-done
-		ln.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := k.server.Departed(ctx, addr); err != nil {
+			k.t.Error("meshtest:", err)
+		}
 	})
 	k.t.Cleanup(stop)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := k.Registered(ctx, ln.Addr().String()); err != nil {
+	if err := k.Registered(ctx, addr); err != nil {
 		k.t.Fatal("meshtest:", err)
 	}
-	return ln.Addr().String(), stop
+	return addr, stop
 }
 
 // source reports what Apply is given.

@@ -1,0 +1,63 @@
+package mesh_test
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// A backend is an instance of a scenario's service, which answers with its name.
+type backend struct {
+	name  string
+	code  atomic.Int64 // HTTP status, 0 for 200
+	delay atomic.Int64 // nanoseconds
+	stop  func()
+}
+
+func (s *stage) backend(name, service string, labels map[string]string) {
+	b := &backend{name: name}
+	if s.protocol == "grpc" {
+		_, b.stop = s.kit.GRPCBackend(service, labels, func(*grpc.Server) {}, grpc.UnknownServiceHandler(b.serveGRPC))
+	} else {
+		_, b.stop = s.kit.HTTPBackend(service, labels, b)
+	}
+	s.backends[name] = b
+}
+
+// answer waits as it was told to and returns the status to answer with.
+func (b *backend) answer(ctx context.Context) int {
+	if d := time.Duration(b.delay.Load()); d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	return int(b.code.Load())
+}
+
+func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if code := b.answer(r.Context()); code != 0 && code != http.StatusOK {
+		w.WriteHeader(code)
+		return
+	}
+	w.Write([]byte(b.name))
+}
+
+func (b *backend) serveGRPC(_ any, stream grpc.ServerStream) error {
+	if err := stream.RecvMsg(new(emptypb.Empty)); err != nil {
+		return err
+	}
+	if code := b.answer(stream.Context()); code != 0 && code != http.StatusOK {
+		return status.Error(codes.Unavailable, "told to fail")
+	}
+	return stream.SendMsg(wrapperspb.String(b.name))
+}
