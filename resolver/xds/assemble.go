@@ -30,7 +30,7 @@ func (l *linked) links() *linked { return l }
 
 // coalesce is how long an update may gather before services are built from it, so
 // that the responses that make it up cause one report.
-const coalesce = 5 * time.Millisecond
+const coalesce = 0 * time.Millisecond
 
 // changed makes those who use the resource look at it.
 func (c *core) changed(r *resource) {
@@ -126,8 +126,7 @@ func (s *service) rebuild(c *core) {
 	newest, err := s.routes(c)
 	if err != nil {
 		problems = append(problems, err)
-		var unknown *resolver.UnknownError
-		if errors.As(err, &unknown) {
+		if _, ok := errors.AsType[*resolver.UnknownError](err); ok {
 			s.adopted, s.value, s.parts, s.calm = table{}, nil, nil, false
 			s.complain(err)
 			return

@@ -73,7 +73,7 @@ func BootstrapFor(addr ...string) (*Bootstrap, error) {
 }
 
 func readBootstrap(path, source, fix string) (*Bootstrap, error) {
-	text, err := os.ReadFile(path)
+	text, err := os.ReadFile(path) //nolint:gosec // the user names the file
 	if err != nil {
 		return nil, fmt.Errorf("bootstrap %s: cannot be read: %w: %s", source, errors.Unwrap(err), fix)
 	}
@@ -189,7 +189,7 @@ func jsonError(text []byte, err error) error {
 		before := text[:min(int(syntax.Offset), len(text))]
 		line := 1 + bytes.Count(before, []byte("\n"))
 		column := len(before) - (bytes.LastIndexByte(before, '\n') + 1)
-		return fmt.Errorf("it is not JSON (line %d, column %d: %v): correct it there", line, column, err)
+		return fmt.Errorf("it is not JSON (line %d, column %d: %w): correct it there", line, column, err)
 	case errors.As(err, &kind):
 		field := kind.Field
 		if field == "" {

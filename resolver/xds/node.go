@@ -3,6 +3,7 @@ package xds
 import (
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -52,9 +53,7 @@ func newNode(config Config, from *corev3.Node) *corev3.Node {
 	if from != nil {
 		n = proto.Clone(from).(*corev3.Node)
 	}
-	for k, v := range n.GetMetadata().GetFields() {
-		metadata[k] = v
-	}
+	maps.Copy(metadata, n.GetMetadata().GetFields())
 	n.Metadata = &structpb.Struct{Fields: metadata}
 	if n.Id == "" {
 		n.Id = fmt.Sprintf("sidecar~%s~%s-%s.%s~%s.svc.cluster.local", ip, name, strings.ToLower(rand.Text()[:8]), namespace, namespace)

@@ -48,6 +48,7 @@ type script struct {
 }
 
 func newScript(t *testing.T) *script {
+	t.Helper()
 	s := &script{t: t, name: "cp", lis: bufconn.Listen(1 << 20), grpc: grpc.NewServer(), streams: make(chan *conversation, 100)}
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(s.grpc, s)
 	go s.grpc.Serve(s.lis)
@@ -546,12 +547,13 @@ func bad(k kind, name string) piece {
 }
 
 // both runs a test for each protocol, in a bubble.
-func both(t *testing.T, f func(t *testing.T, s *script, features ...string)) {
+func both(t *testing.T, f func(s *script, features ...string)) {
+	t.Helper()
 	t.Run("delta", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) { f(t, newScript(t)) })
+		synctest.Test(t, func(t *testing.T) { f(newScript(t)) })
 	})
 	t.Run("sotw", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) { f(t, newScript(t), "ads_sotw") })
+		synctest.Test(t, func(t *testing.T) { f(newScript(t), "ads_sotw") })
 	})
 }
 

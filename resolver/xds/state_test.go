@@ -26,7 +26,8 @@ func stateOf(t *testing.T, c *Client, k kind, name string) ResourceStatus {
 }
 
 func TestItem15GoodResourcesOfABadResponseAreUsed(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		c := s.client(f...)
 		a, b := watching(c, "a"), watching(c, "b")
 		st := s.accept()
@@ -47,7 +48,8 @@ func TestItem15GoodResourcesOfABadResponseAreUsed(t *testing.T) {
 func TestItem16BadUpdateKeepsTheCachedCopy(t *testing.T) {
 	for _, k := range []kind{listeners, routes, clusters, endpoints} {
 		t.Run(k.String(), func(t *testing.T) {
-			both(t, func(t *testing.T, s *script, f ...string) {
+			both(t, func(s *script, f ...string) {
+				t := s.t
 				var log logbook
 				c := s.clientOf(Config{Logger: log.logger()}, f...)
 				w := watching(c, "a")
@@ -76,7 +78,8 @@ func TestItem16BadUpdateKeepsTheCachedCopy(t *testing.T) {
 }
 
 func TestItem17BadFirstUpdateIsTold(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		w := watching(s.client(f...), "a")
 		st := s.accept()
 		st.settleMute()
@@ -92,7 +95,8 @@ func TestItem17BadFirstUpdateIsTold(t *testing.T) {
 }
 
 func TestItem17BadClusterFailsAloneAndSaysWhy(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		w := watching(s.client(f...), "a")
 		st := s.accept()
 		st.settleMute()
@@ -118,7 +122,8 @@ func TestItem17BadClusterFailsAloneAndSaysWhy(t *testing.T) {
 }
 
 func TestItem18NothingIsToldTwice(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		w := watching(s.client(f...), "a")
 		st := s.accept()
 		st.settle(worldOf(shop("a")...))
@@ -141,11 +146,12 @@ func TestItem18NothingIsToldTwice(t *testing.T) {
 }
 
 func TestUnchangedBytesAreNotDecoded(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		n := 0
-		real := decoders[endpoints]
-		decoders[endpoints] = func(a *anypb.Any) (*content, error) { n++; return real(a) }
-		defer func() { decoders[endpoints] = real }()
+		decoder := decoders[endpoints]
+		decoders[endpoints] = func(a *anypb.Any) (*content, error) { n++; return decoder(a) }
+		defer func() { decoders[endpoints] = decoder }()
 		c := s.client(f...)
 		w := watching(c, "a")
 		st := s.accept()
@@ -258,7 +264,8 @@ func TestRemovedBeforeItWasThereIsUnknownAtOnce(t *testing.T) {
 }
 
 func TestItem20NeverReceivedDoesNotExistAfter15s(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		s.breakDown(errors.New("connection refused"))
 		c := s.client(f...)
 		w := watching(c, "a")
@@ -284,7 +291,8 @@ func TestItem20NeverReceivedDoesNotExistAfter15s(t *testing.T) {
 }
 
 func TestItem20TimerStopsWithTheStream(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		w := watching(s.client(f...), "a")
 		st := s.accept()
 		st.ask()
@@ -301,7 +309,8 @@ func TestItem20TimerStopsWithTheStream(t *testing.T) {
 }
 
 func TestItem21LateArrivalIsTaken(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		w := watching(s.client(f...), "a")
 		st := s.accept()
 		st.ask()
@@ -316,7 +325,8 @@ func TestItem21LateArrivalIsTaken(t *testing.T) {
 }
 
 func TestItem22LateWatchersAreToldWhatIsKnown(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		c := s.client(f...)
 		watching(c, "a")
 		watching(c, "none")
@@ -341,7 +351,8 @@ func TestItem22LateWatchersAreToldWhatIsKnown(t *testing.T) {
 }
 
 func TestItem23IgnoredDeletion(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		var log logbook
 		w := watching(s.clientOf(Config{Logger: log.logger()}, append(f, "ignore_resource_deletion", "fail_on_data_errors")...), "a")
 		st := s.accept()
@@ -373,7 +384,8 @@ func TestItem24FailOnDataErrors(t *testing.T) {
 	} {
 		for _, drop := range []bool{true, false} {
 			t.Run(test.name, func(t *testing.T) {
-				both(t, func(t *testing.T, s *script, f ...string) {
+				both(t, func(s *script, f ...string) {
+					t := s.t
 					if drop {
 						f = append(f, "fail_on_data_errors")
 					}
@@ -403,7 +415,8 @@ func TestItem24FailOnDataErrors(t *testing.T) {
 }
 
 func TestItem24ResourceErrors(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		c := s.client(f...)
 		w, x := watching(c, "paymnts"), watching(c, "x")
 		st := s.accept()
@@ -426,7 +439,8 @@ func TestItem24ResourceErrors(t *testing.T) {
 }
 
 func TestItem24TimerMayBeTransient(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		w := watching(s.client(append(f, "resource_timer_is_transient_error")...), "a")
 		s.accept().ask()
 		time.Sleep(29 * time.Second)
@@ -440,7 +454,8 @@ func TestItem24TimerMayBeTransient(t *testing.T) {
 }
 
 func TestItem25StreamErrors(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		var log logbook
 		c := s.clientOf(Config{Logger: log.logger()}, f...)
 		cached, pending := watching(c, "a"), watching(c, "none")
@@ -485,17 +500,18 @@ func TestItem25StreamErrors(t *testing.T) {
 }
 
 func TestItem26PanicIsANack(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
-		real := decoders[clusters]
+	both(t, func(s *script, f ...string) {
+		t := s.t
+		decoder := decoders[clusters]
 		decoders[clusters] = func(a *anypb.Any) (*content, error) {
-			c, err := real(a)
+			c, err := decoder(a)
 			if c.name == "a-c" {
 				panic("a bug")
 			}
 			return c, err
 		}
 		c := s.client(f...)
-		defer func() { c.Close(); decoders[clusters] = real }()
+		defer func() { c.Close(); decoders[clusters] = decoder }()
 		a, b := watching(c, "a"), watching(c, "b")
 		st := s.accept()
 		st.settleMute()
@@ -538,7 +554,8 @@ func TestMalformedResponsesAreRefused(t *testing.T) {
 		}, nil, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			both(t, func(t *testing.T, s *script, f ...string) {
+			both(t, func(s *script, f ...string) {
+				t := s.t
 				w := watching(s.client(f...), "a")
 				st := s.accept()
 				if test.only == "delta" && !st.delta {
@@ -566,7 +583,8 @@ func TestMalformedResponsesAreRefused(t *testing.T) {
 }
 
 func TestUnsubscribedAndWantedAgain(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		c := s.client(f...)
 		keep := watching(c, "keep")
 		st := s.accept()

@@ -125,7 +125,7 @@ func (s *stream) send(ads dialect, broken chan<- struct{}) {
 		select {
 		case r, ok := <-s.out:
 			if !ok {
-				ads.CloseSend() // it never fails
+				ads.CloseSend() //nolint:errcheck // gRPC: it is always nil
 				return
 			}
 			if err := ads.send(r); err != nil {

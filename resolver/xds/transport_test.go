@@ -23,7 +23,8 @@ import (
 // The tests named ItemNN show the items of the xDS client's checklist.
 
 func TestServiceIsAssembled(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		w := watching(s.client(f...), "payments")
 		s.accept().settle(worldOf(shop("payments")...))
 		if got, want := addrs(w.value(t)), "payments-c=10.0.0.1:80"; got != want {
@@ -33,7 +34,8 @@ func TestServiceIsAssembled(t *testing.T) {
 }
 
 func TestItem01NodeIsInTheFirstRequestOfAStreamOnly(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		c := s.client(f...)
 		watching(c, "a")
 		for range 2 {
@@ -50,7 +52,8 @@ func TestItem01NodeIsInTheFirstRequestOfAStreamOnly(t *testing.T) {
 }
 
 func TestItem02ClientFeatures(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		watching(s.client(f...), "a")
 		node := s.accept().ask().node
 		want := []string{"envoy.lb.does_not_support_overprovisioning", "xds.config.resource-in-sotw"}
@@ -64,7 +67,8 @@ func TestItem02ClientFeatures(t *testing.T) {
 }
 
 func TestItem03FirstRequestHasNoVersionAndNoNonce(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		watching(s.client(f...), "a")
 		a := s.accept().expect(listeners, "a")
 		if a.version != "" || a.nonce != "" || a.initial != nil || a.nack != nil {
@@ -74,7 +78,8 @@ func TestItem03FirstRequestHasNoVersionAndNoNonce(t *testing.T) {
 }
 
 func TestItem04AckEchoesVersionAndNonce(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		c := s.client(f...)
 		watching(c, "a")
 		st := s.accept()
@@ -98,7 +103,8 @@ func TestItem04AckEchoesVersionAndNonce(t *testing.T) {
 }
 
 func TestItem05NackKeepsTheVersionAndNamesAllFindings(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		c := s.client(f...)
 		watching(c, "a")
 		watching(c, "b")
@@ -123,7 +129,8 @@ func TestItem05NackKeepsTheVersionAndNamesAllFindings(t *testing.T) {
 }
 
 func TestItem05FirstResponseNacked(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		watching(s.client(f...), "a")
 		st := s.accept()
 		st.expect(listeners, "a")
@@ -135,7 +142,8 @@ func TestItem05FirstResponseNacked(t *testing.T) {
 }
 
 func TestItem06AfterABreakAllIsAskedForAnew(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		c := s.client(f...)
 		a := watching(c, "a")
 		watching(c, "b")
@@ -166,7 +174,7 @@ func TestItem06AfterABreakAllIsAskedForAnew(t *testing.T) {
 }
 
 func TestItem06TypesWithoutSubscriptionsAreNotSent(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
 		c := s.client(f...)
 		w := watching(c, "a")
 		watching(c, "b")
@@ -184,7 +192,8 @@ func TestItem06TypesWithoutSubscriptionsAreNotSent(t *testing.T) {
 }
 
 func TestItem07WhatWasNotAskedForIsIgnoredAndAcked(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		c := s.client(f...)
 		w := watching(c, "a")
 		st := s.accept()
@@ -205,7 +214,7 @@ func TestItem07WhatWasNotAskedForIsIgnoredAndAcked(t *testing.T) {
 }
 
 func TestItem08UnknownTypesAreNeitherAckedNorNacked(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
 		watching(s.client(f...), "a")
 		st := s.accept()
 		st.expect(listeners, "a")
@@ -216,7 +225,7 @@ func TestItem08UnknownTypesAreNeitherAckedNorNacked(t *testing.T) {
 }
 
 func TestItem09WrappedResources(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
 		watching(s.client(f...), "a")
 		st := s.accept()
 		st.expect(listeners, "a")
@@ -229,7 +238,8 @@ func TestItem09WrappedResources(t *testing.T) {
 }
 
 func TestItem10UnsubscribingTheLastName(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		c := s.client(f...)
 		watching(c, "b")
 		w := watching(c, "a")
@@ -255,7 +265,8 @@ func TestItem10UnsubscribingTheLastName(t *testing.T) {
 }
 
 func TestItem11OneSubscriptionForManyWatches(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		c := s.client(f...)
 		one, two := watching(c, "a"), watching(c, "a")
 		st := s.accept()
@@ -284,7 +295,8 @@ func TestItem11OneSubscriptionForManyWatches(t *testing.T) {
 }
 
 func TestSharedResourcesAreAskedForOnce(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		c := s.client(f...)
 		a, b := watching(c, "a"), watching(c, "b")
 		st := s.accept()
@@ -313,7 +325,8 @@ func TestSharedResourcesAreAskedForOnce(t *testing.T) {
 }
 
 func TestItem12NextResponseIsReadWhenTheSinksAreDone(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		c := s.client(f...)
 		gate := make(chan struct{})
 		var seen atomic.Int32
@@ -346,7 +359,8 @@ func TestItem12NextResponseIsReadWhenTheSinksAreDone(t *testing.T) {
 }
 
 func TestItem13BackoffGrowsAndIsReset(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		s.refuse(status.Error(codes.Unavailable, "not now"))
 		watching(s.client(f...), "a")
 		time.Sleep(20 * time.Minute)
@@ -394,7 +408,8 @@ func TestItem13BackoffGrowsAndIsReset(t *testing.T) {
 }
 
 func TestStreamsThatBreakAtOnceDoNotSpin(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		watching(s.client(f...), "a")
 		stop := make(chan struct{})
 		go func() {
@@ -419,7 +434,8 @@ func TestStreamsThatBreakAtOnceDoNotSpin(t *testing.T) {
 }
 
 func TestItem14DeadConnectionIsNoticed(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		var hung atomic.Bool
 		s.wrap = func(c net.Conn) net.Conn {
 			if hung.Load() {
@@ -442,7 +458,8 @@ func TestItem14DeadConnectionIsNoticed(t *testing.T) {
 }
 
 func TestItem14FailedConnectionIsToldAtOnce(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		s.breakDown(&net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")})
 		began := time.Now()
 		w := watching(s.client(f...), "a")
@@ -497,7 +514,8 @@ func TestSotwIsSpokenWhereThereIsNoDelta(t *testing.T) {
 }
 
 func TestRepeatedNacksArePaced(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		c := s.client(f...)
 		watching(c, "a")
 		other := watching(c, "b")
@@ -528,7 +546,8 @@ func TestRepeatedNacksArePaced(t *testing.T) {
 }
 
 func TestHealthIsReported(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		c := s.client(f...)
 		watching(c, "a")
 		c.SetHealth(balancer.Healthy, "")
@@ -565,7 +584,8 @@ func TestHealthIsReported(t *testing.T) {
 }
 
 func TestCloseSaysGoodbye(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		c := s.client(f...)
 		w := watching(c, "a")
 		c.Serve("10.0.0.1:80", func(*resolver.Inbound, error) {})
@@ -609,7 +629,8 @@ func TestCloseSaysGoodbye(t *testing.T) {
 }
 
 func TestCloseDoesNotWaitForADeadServer(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		c := s.client(f...)
 		watching(c, "a")
 		s.accept().settle(worldOf(shop("a")...)) // and then ignores the goodbye
@@ -622,7 +643,8 @@ func TestCloseDoesNotWaitForADeadServer(t *testing.T) {
 }
 
 func TestNextServerIsTried(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		b, _ := BootstrapFor("passthrough:///dead", "passthrough:///cp")
 		for i := range b.servers {
 			for _, x := range f {
@@ -653,7 +675,8 @@ func TestNextServerIsTried(t *testing.T) {
 }
 
 func TestHugeResponseEndsTheStreamAndBacksOff(t *testing.T) {
-	both(t, func(t *testing.T, s *script, f ...string) {
+	both(t, func(s *script, f ...string) {
+		t := s.t
 		w := watching(s.client(f...), "a")
 		st := s.accept()
 		st.ask()
