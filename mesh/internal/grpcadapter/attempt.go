@@ -2,6 +2,7 @@ package grpcadapter
 
 import (
 	"context"
+	"io"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -23,7 +24,6 @@ import (
 type rpc struct {
 	call    engine.Call
 	first   try
-	last    *try // nil before the first
 	client  *client
 	cc      *grpc.ClientConn
 	channel *channel // nil until known
@@ -76,12 +76,10 @@ func (r *rpc) Connected(h *balancer.Host) bool {
 // begin makes the context of an attempt.
 func (r *rpc) begin(ctx context.Context, a *engine.Attempt) *try {
 	t := &r.first
-	if last := r.last; last != nil {
+	if a.Number > 1 {
 		t = new(try) // gRPC may still hold the context of the attempt before
-		t.again = last.again || last.sent.Load()
 		r.options.reset()
 	}
-	r.last = t
 	if len(a.Header) > 0 {
 		pairs := make([]string, 0, 2*len(a.Header))
 		for _, f := range a.Header {
@@ -91,11 +89,11 @@ func (r *rpc) begin(ctx context.Context, a *engine.Attempt) *try {
 	}
 	t.ctx, t.rpc, t.attempt = ctx, r, a
 	// As far as the policy can be foreseen. If it would not try again, gRPC does, as without the mesh.
-	_, t.elsewhere = r.call.Route().Policy.Retry.Next(uint32(a.Number), refused)
+	_, t.elsewhere = r.call.Route().Policy.Retry.Next(uint32(a.Number), refusal)
 	return t
 }
 
-var refused = resilience.Outcome{Err: errRefused, Cause: resilience.Refused}
+var refusal = resilience.Outcome{Err: errRefused, Cause: resilience.Refused}
 
 // A try is one attempt on its way through gRPC. It is the context of the
 // attempt, by which the picker finds it.
@@ -104,7 +102,6 @@ type try struct {
 	rpc       *rpc
 	attempt   *engine.Attempt
 	elsewhere bool // what is refused may go to another host
-	again     bool // the call was sent before, to another host or so
 
 	cause    atomic.Uint32 // why the picker gave no connection
 	sent     atomic.Bool   // a stream was opened
@@ -144,12 +141,20 @@ func (t *try) done(i grpcbalancer.DoneInfo) {
 	}
 }
 
+// refused reports whether the picker has ended the attempt, so that another may follow.
+func (t *try) refused() bool { return resilience.Cause(t.cause.Load()) != resilience.None }
+
 // outcome says what the error of an RPC means. An error that gRPC itself has made
 // of a message or an option counts as the answer it looks like: the call is not to be repeated, nor
 // the error to be changed.
 func (t *try) outcome(err error) resilience.Outcome {
 	if err == nil {
 		return resilience.Outcome{GRPC: true}
+	}
+	if err == io.EOF && !t.answered.Load() {
+		// gRPC's own second attempt has ended before the request was written to it
+		// again, and it takes that for the end of an answer.
+		return resilience.Outcome{Err: io.ErrUnexpectedEOF, Cause: resilience.Reset}
 	}
 	code := status.Code(err)
 	switch cause := resilience.Cause(t.cause.Load()); {

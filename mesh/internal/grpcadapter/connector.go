@@ -72,18 +72,18 @@ type conn struct {
 	// state is Ready, Connecting or TransientFailure. A connection that has
 	// failed stays so until it is Ready: new attempts of it are no reason for calls to wait.
 	state   atomic.Uint32
-	failure atomic.Pointer[error] // of the last attempt to connect
+	failure atomic.Pointer[error] // of the last attempt to connect; set before state says so
 
 	tallies []*tally // under channel.mu
 	used    bool     // under channel.mu; scratch of update
 }
 
-func (n *conn) is(s connectivity.State) bool { return connectivity.State(n.state.Load()) == s }
+func (n *conn) now() connectivity.State { return connectivity.State(n.state.Load()) }
 
 // count lets t follow the connection's state.
 func (n *conn) count(t *tally) {
 	n.tallies = append(n.tallies, t)
-	t.add(connectivity.State(n.state.Load()), 1)
+	t.add(n.now(), 1)
 }
 
 // A tally counts connections by their state.
@@ -214,7 +214,7 @@ func (ch *channel) changed(n *conn, s grpcbalancer.SubConnState) {
 	if ch.ended || !n.used {
 		return
 	}
-	old, next := connectivity.State(n.state.Load()), s.ConnectivityState
+	old, next := n.now(), s.ConnectivityState
 	switch next {
 	case connectivity.Shutdown:
 		return

@@ -51,7 +51,8 @@ func serveForBenchmark() {
 
 // BenchmarkClientCPU measures what a call over ten backends costs the client's
 // process, the servers being in another: the mesh at both ends over plain
-// round_robin, in turns within one run. What counts is the ratio.
+// round_robin, in turns within one run. What counts is the ratio. On a machine that
+// has other work, pin it to one processor.
 func BenchmarkClientCPU(b *testing.B) {
 	server := exec.CommandContext(b.Context(), os.Args[0])
 	server.Env = append(os.Environ(), serveEnv+"=1")
@@ -92,22 +93,29 @@ func BenchmarkClientCPU(b *testing.B) {
 	}
 	for _, callers := range []int{1, 8} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
-			const rounds = 9
-			spent := make([][]float64, len(sides))
+			// Many short rounds, compared one by one: what else the machine does
+			// comes and goes.
+			const rounds = 41
+			var base []float64
+			ratios := make([][]float64, len(sides))
 			for round := -1; round < rounds; round++ { // the first warms up
+				spent := make([]float64, len(sides))
 				for i := range sides {
 					i = (i + round + 1) % len(sides)
 					await(b, sides[i].cc, connectivity.Ready)
-					d := cpu(b, sides[i].cc, callers, max(b.N/rounds, 1))
-					if round >= 0 {
-						spent[i] = append(spent[i], float64(d))
-					}
+					spent[i] = float64(cpu(b, sides[i].cc, callers, max(b.N/rounds, 1)))
+				}
+				if round < 0 {
+					continue
+				}
+				base = append(base, spent[0])
+				for i := range sides {
+					ratios[i] = append(ratios[i], spent[i]/spent[0])
 				}
 			}
-			base := median(spent[0])
-			b.ReportMetric(base, "plain-cpu-ns/call")
+			b.ReportMetric(median(base), "plain-cpu-ns/call")
 			for i, s := range sides[1:] {
-				b.ReportMetric(median(spent[i+1])/base, s.name+"/plain")
+				b.ReportMetric(median(ratios[i+1]), s.name+"/plain")
 			}
 			b.ReportMetric(0, "ns/op")
 		})

@@ -109,6 +109,10 @@ func (b *backend) serve(t testing.TB, opts ...grpc.ServerOption) *backend {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return b.on(t, l, opts...)
+}
+
+func (b *backend) on(t testing.TB, l net.Listener, opts ...grpc.ServerOption) *backend {
 	b.addr = l.Addr().String()
 	b.server = grpc.NewServer(opts...)
 	pb.RegisterTestServiceServer(b.server, b)

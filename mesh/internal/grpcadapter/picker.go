@@ -29,8 +29,8 @@ type link struct {
 }
 
 // maxMoves is how often a call leaves a host it has not been sent to because
-// another one is connected. With the hosts the engine avoids anyway one is enough; the
-// bound is for pickers that know better than what is counted here.
+// another one is connected. Once is enough, since the engine avoids what is not
+// connected; the bound is for when it has its reasons to pick the host again.
 const maxMoves = 3
 
 // Pick is called by gRPC for each attempt, again whenever the picker was
@@ -49,22 +49,23 @@ func (p *picker) Pick(info grpcbalancer.PickInfo) (grpcbalancer.PickResult, erro
 	}
 	host := t.attempt.Host
 	l := p.links[host]
-	if l.conn != nil && l.conn.is(connectivity.Ready) {
-		t.cause.Store(uint32(resilience.None))
-		return grpcbalancer.PickResult{SubConn: l.conn.sub, Done: t.done}, nil
-	}
-	switch {
-	case l.conn == nil && host.Left():
-		return t.refuse(resilience.HostLeft, errLeft)
-	case l.conn == nil:
+	if l.conn == nil {
+		if host.Left() {
+			return t.refuse(resilience.HostLeft, errLeft)
+		}
 		// The report of this host is on its way, and brings a new picker.
 		return t.wait()
-	case l.tally != nil && l.tally.ready.Load() > 0 && t.rpc.moves < maxMoves && !t.again:
-		// As a balancer of gRPC's would, which picks among the connected only. Not
-		// for a call that was refused by one of those already.
+	}
+	state := l.conn.now() // once, as it may change under us
+	switch {
+	case state == connectivity.Ready:
+		t.cause.Store(uint32(resilience.None))
+		return grpcbalancer.PickResult{SubConn: l.conn.sub, Done: t.done}, nil
+	case l.tally != nil && l.tally.ready.Load() > 0 && t.rpc.moves < maxMoves:
+		// As a balancer of gRPC's would, which picks among the connected only.
 		t.rpc.moves++
 		return t.refuse(resilience.HostLeft, errMoved)
-	case l.conn.is(connectivity.Connecting):
+	case state == connectivity.Connecting:
 		return t.wait()
 	case l.tally != nil && l.tally.connecting.Load() > 0:
 		// Somebody will be connected, or nobody: both bring a new picker.
@@ -97,7 +98,7 @@ var (
 // connected reports whether there is a ready connection to the host.
 func (p *picker) connected(h *balancer.Host) bool {
 	n := p.links[h].conn
-	return n != nil && n.is(connectivity.Ready)
+	return n != nil && n.now() == connectivity.Ready
 }
 
 // failing is the picker of a ClientConn that the mesh cannot serve.

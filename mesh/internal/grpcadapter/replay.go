@@ -38,6 +38,7 @@ type replay struct {
 	mu      sync.Mutex // held while messages are sent, by the caller or again
 	changed sync.Cond  // of current and over
 	current grpc.ClientStream
+	attempt *try // of current
 	over    bool
 	closed  bool // CloseSend was called
 	kept    []*message
@@ -114,30 +115,30 @@ func (r *replay) Send(ctx context.Context, a *engine.Attempt) resilience.Outcome
 	}
 	if r.call.Route().Policy.Retry.Attempts == 0 {
 		r.spill()
-		r.attach(r.cs)
+		r.attach(r.cs, t)
 		t.hold()
 		r.settle(r.cs)
 		return resilience.Outcome{}
 	}
-	r.attach(r.cs)
+	r.attach(r.cs, t)
 	if md, err := r.cs.Header(); md != nil && err == nil {
 		t.hold()
 		r.settle(r.cs)
 		return resilience.Outcome{}
 	}
 	// It has ended without headers, so there is no message to be lost here.
-	if r.err = r.cs.RecvMsg(nil); r.err == io.EOF {
+	if r.err = r.cs.RecvMsg(nil); r.err == io.EOF && t.answered.Load() {
 		return resilience.Outcome{GRPC: true}
 	}
 	return t.outcome(r.err)
 }
 
 // attach lets the caller send on the stream, after all that was sent before.
-func (r *replay) attach(s grpc.ClientStream) {
+func (r *replay) attach(s grpc.ClientStream, t *try) {
 	r.mu.Lock()
 	if len(r.kept) == 0 && !r.closed {
 		defer r.mu.Unlock()
-		r.use(s)
+		r.use(s, t)
 		return
 	}
 	// Aside, because the server may answer before it reads, and not read before it was heard.
@@ -151,12 +152,12 @@ func (r *replay) attach(s grpc.ClientStream) {
 		if r.closed {
 			_ = s.CloseSend() // always nil
 		}
-		r.use(s)
+		r.use(s, t)
 	}()
 }
 
-func (r *replay) use(s grpc.ClientStream) {
-	r.current = s
+func (r *replay) use(s grpc.ClientStream, t *try) {
+	r.current, r.attempt = s, t
 	r.changed.Broadcast()
 	if r.decided.Load() {
 		r.clear()
@@ -189,10 +190,13 @@ func (r *replay) SendMsg(m any) error {
 		return err
 	}
 	switch {
-	case err == io.EOF && !r.full:
-		return nil // kept; the next host gets it, or RecvMsg says why not
-	case err != nil && err != io.EOF:
+	case err == nil:
+	case err != io.EOF && !r.attempt.refused():
 		r.overflow() // gRPC could not send it: another host would not get it either
+	case !r.full:
+		return nil // kept; the next host gets it, or RecvMsg says why not
+	default:
+		return r.eof()
 	}
 	return err
 }

@@ -175,7 +175,8 @@ func TestClientReadsFirst(t *testing.T) {
 
 // A server that answers at once and reads nothing of what is sent again must still be heard.
 func TestAnswerIsHeardDuringReplay(t *testing.T) {
-	l := listening(t, "l", 1)
+	const messages = 4 // more than a server's window and gRPC's own buffer take
+	l := listening(t, "l", messages)
 	release := make(chan struct{})
 	l.duplex = func(s grpc.BidiStreamingServer[pb.StreamingOutputCallRequest, pb.StreamingOutputCallResponse]) error {
 		if len(l.refuse) > 0 {
@@ -187,15 +188,18 @@ func TestAnswerIsHeardDuringReplay(t *testing.T) {
 		<-release
 		return nil
 	}
+	l.addr = ""
+	l.serve(t, grpc.StaticStreamWindowSize(64<<10), grpc.StaticConnWindowSize(64<<10))
 	r := &moving{}
 	r.endpoints(retrying, l.addr)
-	// The server's window is the smallest there is, so the replay gets stuck.
 	s, err := pb.NewTestServiceClient(mesh(t, r)).FullDuplexCall(soon(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Send(&pb.StreamingOutputCallRequest{Payload: body(200 << 10)}); err != nil {
-		t.Fatal(err)
+	for range messages {
+		if err := s.Send(&pb.StreamingOutputCallRequest{Payload: body(60 << 10)}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := s.Recv(); err != nil {
 		t.Error(err)
