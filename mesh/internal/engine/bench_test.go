@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
 
@@ -26,24 +27,46 @@ func split() *resolver.Service {
 	return s
 }
 
+// crossroads is a service of 100 routes that look at a header. The last leads to the hosts.
+func crossroads() *resolver.Service {
+	s := to("payments", resilience.Policy{}, "a", "b", "c")
+	last := s.VirtualHosts[0].Routes[0]
+	var routes []resolver.Route
+	for i := range 100 {
+		r := last
+		r.Match.Headers = []resolver.HeaderMatch{{Name: "x-route", Is: resolver.StringMatch{Value: strconv.Itoa(i)}}}
+		routes = append(routes, r)
+	}
+	s.VirtualHosts[0].Routes = routes
+	return s
+}
+
+// routed is the header that the last route of crossroads wants.
+type routed []string
+
+func (r routed) Values(resolver.HeaderName) []string { return r }
+
 func TestDoDoesNotAllocate(t *testing.T) {
 	if raced {
 		t.Skip("the race detector allocates")
 	}
-	e, _ := newEngine(t, nil, split())
-	ctx := t.Context()
-	calls := make([]quiet, 1001)
-	next := 0
-	allocs := testing.AllocsPerRun(1000, func() {
-		q := &calls[next]
-		next++
-		q.Request.Path = "/"
-		if _, err := e.Service("payments").Do(ctx, &q.Call, q); err != nil {
-			t.Fatal(err)
+	for name, s := range map[string]*resolver.Service{"split": split(), "100 header routes": crossroads()} {
+		e, _ := newEngine(t, nil, s)
+		ctx := t.Context()
+		header := resolver.Header(routed{"99"})
+		calls := make([]quiet, 1001)
+		next := 0
+		allocs := testing.AllocsPerRun(1000, func() {
+			q := &calls[next]
+			next++
+			q.Request.Path, q.Request.Header = "/", header
+			if _, err := e.Service("payments").Do(ctx, &q.Call, q); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if allocs != 0 {
+			t.Errorf("%s: %v allocations a call", name, allocs)
 		}
-	})
-	if allocs != 0 {
-		t.Errorf("%v allocations a call", allocs)
 	}
 }
 
@@ -57,14 +80,16 @@ func BenchmarkDo(b *testing.B) {
 		{"plain", to("payments", resilience.Policy{}, "a", "b", "c")},
 		{"split", split()},
 		{"timeout", to("payments", resilience.Policy{Timeout: time.Second}, "a", "b", "c")},
+		{"100-header-routes", crossroads()},
 	} {
 		b.Run(tc.name, func(b *testing.B) {
 			e, _ := newEngine(b, nil, tc.s)
 			ctx := b.Context()
+			header := resolver.Header(routed{"99"})
 			b.ReportAllocs()
 			for b.Loop() {
 				q := new(quiet)
-				q.Request.Path = "/"
+				q.Request.Path, q.Request.Header = "/", header
 				if _, err := e.Service("payments").Do(ctx, &q.Call, q); err != nil {
 					b.Fatal(err)
 				}
