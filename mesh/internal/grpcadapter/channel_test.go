@@ -171,6 +171,21 @@ func TestConnectivityOfTheChannel(t *testing.T) {
 	await(t, cc, connectivity.Ready)
 }
 
+// Service configs are about what the mesh decides; a user's neither replace it nor are in the way.
+func TestServiceConfigOfTheUser(t *testing.T) {
+	a := (&backend{name: "a"}).serve(t)
+	for name, opt := range map[string]grpc.DialOption{
+		"default":  grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
+		"disabled": grpc.WithDisableServiceConfig(),
+	} {
+		r := &moving{}
+		r.endpoints(resilience.Policy{}, a.addr)
+		if err := kinds["unary"](soon(t), pb.NewTestServiceClient(mesh(t, r, opt))); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // An idle channel drops its connections and takes them up again; what the engine knows stays.
 func TestIdleChannelWakes(t *testing.T) {
 	a := (&backend{name: "a"}).serve(t)

@@ -22,12 +22,18 @@ func (c *client) Build(t grpcresolver.Target, cc grpcresolver.ClientConn, _ grpc
 	}
 	w := &watcher{
 		cc:     cc,
-		target: &target{c, c.engine.Service(name)},
 		config: cc.ParseServiceConfig(serviceConfig),
 		dirty:  make(chan struct{}, 1),
 		done:   make(chan struct{}),
 	}
-	w.unwatch = w.target.service.OnChange(w.changed)
+	service := c.engine.Service(name)
+	w.unwatch = service.OnChange(w.changed)
+	for service != c.engine.Service(name) { // forgotten just before it was observed
+		w.unwatch()
+		service = c.engine.Service(name)
+		w.unwatch = service.OnChange(w.changed)
+	}
+	w.target = &target{c, service}
 	w.changed()
 	w.running.Go(w.run)
 	return w, nil

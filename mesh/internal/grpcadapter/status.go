@@ -1,6 +1,8 @@
 package grpcadapter
 
 import (
+	"errors"
+
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -25,7 +27,8 @@ type failure struct{ err *engine.Error }
 
 // errorOf is what the caller gets for an error of the engine.
 func errorOf(err error) error {
-	if e, ok := err.(*engine.Error); ok { //nolint:errorlint // the engine's contract: it is one itself
+	var e *engine.Error
+	if errors.As(err, &e) {
 		return &failure{e}
 	}
 	return err
