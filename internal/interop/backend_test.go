@@ -141,7 +141,7 @@ func startHTTP(t *testing.T, name string, ln net.Listener, wrap func(http.Handle
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		srv.Serve(ln) //nolint:errcheck // ends by Shutdown
+		srv.Serve(ln) // ends by Shutdown
 	}()
 	b.stop = sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -157,12 +157,12 @@ func startHTTP(t *testing.T, name string, ln net.Listener, wrap func(http.Handle
 
 func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.calls.Add(1)
-	switch r.Header.Get("x-do") {
+	switch r.Header.Get("X-Do") {
 	case "hang":
 		<-r.Context().Done()
 	case "unavailable":
 		http.Error(w, "as told", http.StatusServiceUnavailable)
 	default:
-		io.WriteString(w, b.name) //nolint:errcheck // the caller went away, if anything
+		io.WriteString(w, b.name) // the caller went away, if anything
 	}
 }

@@ -53,7 +53,7 @@ func startEnvoy(t *testing.T, c *control, id, api string) *envoy {
 	exited := make(chan struct{})
 	go func() {
 		defer close(exited)
-		cmd.Wait() //nolint:errcheck // it is told to go
+		cmd.Wait() // it is told to go
 	}()
 	t.Cleanup(func() { e.end(t, cmd, exited) })
 
@@ -74,7 +74,8 @@ func startEnvoy(t *testing.T, c *control, id, api string) *envoy {
 
 // end stops Envoy, by force if it does not go, and shows its log if the test failed.
 func (e *envoy) end(t *testing.T, cmd *exec.Cmd, exited chan struct{}) {
-	cmd.Process.Signal(unix.SIGTERM) //nolint:errcheck // it is gone already, if anything
+	t.Helper()
+	cmd.Process.Signal(unix.SIGTERM) // it is gone already, if anything
 	force := time.AfterFunc(5*time.Second, func() { cmd.Process.Kill() })
 	<-exited
 	force.Stop()
@@ -164,98 +165,94 @@ func TestEnvoySidecarOnOurControlServer(t *testing.T) {
 	for protocol, api := range map[string]string{"delta": "DELTA_GRPC", "sotw": "GRPC"} {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()
-			followWithEnvoy(t, protocol, api)
+			id := "envoy-" + protocol
+			yaml := read(t, "sidecar.yaml")
+			c := startControl(t, map[string]string{"sidecar.yaml": yaml})
+			member := func(name, app string) *backend {
+				return httpMember(t, c, name, app+".shop", map[string]string{"app": app, "version": version(name)})
+			}
+			backends := map[string]*backend{}
+			for _, name := range []string{"v1.1", "v1.2", "v2.1"} {
+				backends[name] = member(name, "payments")
+			}
+			member("ledger", "ledger")
+			e := startEnvoy(t, c, id, api)
+			transport := &http.Transport{}
+			t.Cleanup(transport.CloseIdleConnections)
+			proxied := httpDoor(&http.Client{Transport: transport}, e.proxy)
+			to := func(r request) request {
+				if r.host == "" {
+					r.host = "payments"
+				}
+				return r
+			}
+
+			proxied.split(t, 1000, to(request{}), map[string]int{"v1": 80, "v2": 20})
+			for _, tc := range []struct {
+				request request
+				want    string
+			}{
+				{request{host: "payments", header: map[string]string{"x-tester": "yes"}}, "v2"},
+				{request{host: "payments:80", header: map[string]string{"x-tester": "yes"}}, "v2"},
+				{request{host: "payments.shop", header: map[string]string{"x-tester": "yes"}}, "v2"},
+				{request{host: "payments.shop.svc.cluster.local:8080", header: map[string]string{"x-tester": "yes"}}, "v2"},
+				{request{header: map[string]string{"x-case": "without"}}, "v2"},
+				{request{header: map[string]string{"x-case": "without", "x-robot": "no"}}, "v2"},
+				{request{method: http.MethodDelete}, "v2"},
+				{request{path: "/?v=2"}, "v2"},
+				{request{path: "/r42"}, "v2"},
+				{request{path: "/v2/x"}, "v2"},
+				{request{path: "/two"}, "v2"},
+				{request{host: "ledger"}, "ledger"},
+				{request{host: "ledger.shop.svc.cluster.local"}, "ledger"},
+			} {
+				for range 5 {
+					if got := proxied.one(t, to(tc.request)); got != tc.want {
+						t.Errorf("%+v is answered by %s, want %s", tc.request, got, tc.want)
+						break
+					}
+				}
+			}
+			proxied.split(t, 50, to(request{header: map[string]string{"x-case": "without", "x-robot": "yes"}}), map[string]int{"v1": 80, "v2": 20})
+			if _, err := proxied(t.Context(), request{host: "nobody"}); err == nil || !strings.Contains(err.Error(), "status 404") {
+				t.Errorf("an unknown host: %v, want status 404", err)
+			}
+			e.content(t)
+
+			// The split changes.
+			c.put(t, "sidecar.yaml", strings.NewReplacer("weight: 80", "weight: 100", "weight: 20", "weight: 0").Replace(yaml))
+			proxied.settles(t, to(request{}), "v1")
+
+			// An instance leaves.
+			backends["v1.1"].stop()
+			if !eventually(func() bool {
+				counts := map[string]int{}
+				for range 20 {
+					who, err := proxied(t.Context(), to(request{}))
+					if err != nil {
+						t.Fatalf("while an instance leaves: %v", err)
+					}
+					counts[who]++
+				}
+				return counts["v1.2"] == 20
+			}) {
+				t.Error("its endpoint did not leave")
+			}
+
+			// One comes.
+			fresh := member("v1.3", "payments")
+			if !eventually(func() bool { proxied.one(t, to(request{})); return fresh.calls.Load() > 0 }) {
+				t.Error("a new instance is not called")
+			}
+
+			// A service goes away, and another comes.
+			c.put(t, "sidecar.yaml", strings.NewReplacer("name: ledger", "name: book", "ledger.shop.svc", "book.shop.svc").Replace(yaml))
+			proxied.settles(t, request{host: "book"}, "ledger")
+			e.content(t)
+			c.content(t, id)
+			if client, _ := c.client(id); client.Protocol != protocol {
+				t.Errorf("it speaks %q, want %q", client.Protocol, protocol)
+			}
 		})
-	}
-}
-
-func followWithEnvoy(t *testing.T, protocol, api string) {
-	id := "envoy-" + protocol
-	yaml := read(t, "sidecar.yaml")
-	c := startControl(t, map[string]string{"sidecar.yaml": yaml})
-	member := func(name, app string) *backend {
-		return httpMember(t, c, name, app+".shop", map[string]string{"app": app, "version": version(name)})
-	}
-	backends := map[string]*backend{}
-	for _, name := range []string{"v1.1", "v1.2", "v2.1"} {
-		backends[name] = member(name, "payments")
-	}
-	member("ledger", "ledger")
-	e := startEnvoy(t, c, id, api)
-	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
-	proxied := httpDoor(&http.Client{Transport: transport}, e.proxy)
-	to := func(r request) request {
-		if r.host == "" {
-			r.host = "payments"
-		}
-		return r
-	}
-
-	proxied.split(t, 1000, to(request{}), map[string]int{"v1": 80, "v2": 20})
-	for _, tc := range []struct {
-		request request
-		want    string
-	}{
-		{request{host: "payments", header: map[string]string{"x-tester": "yes"}}, "v2"},
-		{request{host: "payments:80", header: map[string]string{"x-tester": "yes"}}, "v2"},
-		{request{host: "payments.shop", header: map[string]string{"x-tester": "yes"}}, "v2"},
-		{request{host: "payments.shop.svc.cluster.local:8080", header: map[string]string{"x-tester": "yes"}}, "v2"},
-		{request{header: map[string]string{"x-case": "without"}}, "v2"},
-		{request{header: map[string]string{"x-case": "without", "x-robot": "no"}}, "v2"},
-		{request{method: http.MethodDelete}, "v2"},
-		{request{path: "/?v=2"}, "v2"},
-		{request{path: "/r42"}, "v2"},
-		{request{path: "/v2/x"}, "v2"},
-		{request{path: "/two"}, "v2"},
-		{request{host: "ledger"}, "ledger"},
-		{request{host: "ledger.shop.svc.cluster.local"}, "ledger"},
-	} {
-		for range 5 {
-			if got := proxied.one(t, to(tc.request)); got != tc.want {
-				t.Errorf("%+v is answered by %s, want %s", tc.request, got, tc.want)
-				break
-			}
-		}
-	}
-	proxied.split(t, 50, to(request{header: map[string]string{"x-case": "without", "x-robot": "yes"}}), map[string]int{"v1": 80, "v2": 20})
-	if _, err := proxied(t.Context(), request{host: "nobody"}); err == nil || !strings.Contains(err.Error(), "status 404") {
-		t.Errorf("an unknown host: %v, want status 404", err)
-	}
-	e.content(t)
-
-	// The split changes.
-	c.put(t, "sidecar.yaml", strings.NewReplacer("weight: 80", "weight: 100", "weight: 20", "weight: 0").Replace(yaml))
-	proxied.settles(t, to(request{}), "v1")
-
-	// An instance leaves.
-	backends["v1.1"].stop()
-	if !eventually(func() bool {
-		counts := map[string]int{}
-		for range 20 {
-			who, err := proxied(t.Context(), to(request{}))
-			if err != nil {
-				t.Fatalf("while an instance leaves: %v", err)
-			}
-			counts[who]++
-		}
-		return counts["v1.2"] == 20
-	}) {
-		t.Error("its endpoint did not leave")
-	}
-
-	// One comes.
-	fresh := member("v1.3", "payments")
-	if !eventually(func() bool { proxied.one(t, to(request{})); return fresh.calls.Load() > 0 }) {
-		t.Error("a new instance is not called")
-	}
-
-	// A service goes away, and another comes.
-	c.put(t, "sidecar.yaml", strings.NewReplacer("name: ledger", "name: book", "ledger.shop.svc", "book.shop.svc").Replace(yaml))
-	proxied.settles(t, request{host: "book"}, "ledger")
-	e.content(t)
-	c.content(t, id)
-	if client, _ := c.client(id); client.Protocol != protocol {
-		t.Errorf("it speaks %q, want %q", client.Protocol, protocol)
 	}
 }
