@@ -2,6 +2,7 @@ package controlserver
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -22,8 +23,11 @@ type snapshot struct {
 	// mu of a newer snapshot may be held while that of an older one is taken.
 	mu      sync.Mutex
 	known   map[string]map[string]*ads.Resource // by type and name; only what there is
+	bad     map[badKey]bool                     // what there is and cannot be sent
 	changed map[changeKey][]string
 }
+
+type badKey struct{ typeURL, name string }
 
 // A changeKey names a comparison: with which snapshot, and how much of it had
 // been asked for. A stream that stays with an old snapshot may ask it for more.
@@ -35,7 +39,10 @@ type changeKey struct {
 }
 
 func newSnapshot(v *publish.View, generation uint64, failed func(string, string, error)) *snapshot {
-	return &snapshot{view: v, generation: generation, failed: failed, known: map[string]map[string]*ads.Resource{}, changed: map[changeKey][]string{}}
+	return &snapshot{
+		view: v, generation: generation, failed: failed,
+		known: map[string]map[string]*ads.Resource{}, bad: map[badKey]bool{}, changed: map[changeKey][]string{},
+	}
 }
 
 func (s *snapshot) Version() string { return strconv.FormatUint(s.generation, 10) }
@@ -50,12 +57,19 @@ func (s *snapshot) lookup(typeURL, name string) *ads.Resource {
 	if r := s.known[typeURL][name]; r != nil {
 		return r
 	}
+	if s.bad[badKey{typeURL, name}] {
+		return nil
+	}
 	m := s.view.Message(typeURL, name)
 	if m == nil {
 		return nil
 	}
 	r, err := ads.NewResource(name, m)
+	if err == nil && r.Size() > s.view.Limit() {
+		err = fmt.Errorf("%d bytes are more than the %d that its clients take", r.Size(), s.view.Limit())
+	}
 	if err != nil {
+		s.bad[badKey{typeURL, name}] = true
 		s.failed(typeURL, name, err)
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,4 +63,34 @@ func TestOldSnapshotsAreLetGo(t *testing.T) {
 		}
 	}
 	runtime.KeepAlive(last)
+}
+
+// gRPC's client loses its stream to a response of more than 4 MiB, and with it
+// all that other services are given.
+func TestResourceThatClientsCannotTakeIsNotSent(t *testing.T) {
+	var text strings.Builder
+	text.WriteString(service("payments", "10.0.0.1") + "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: big}\nspec:\n  hosts: [payments]\n  http:\n")
+	for i := 0; text.Len() < 1400<<10; i++ {
+		fmt.Fprintf(&text, "  - {match: [{uri: {exact: /%d}}], route: [{destination: {host: payments}}]}\n", i)
+	}
+	objects, findings := catalog.Parse("test.yaml", []byte(text.String()))
+	if len(findings) > 0 {
+		t.Fatal(findings)
+	}
+	p := publish.New(catalog.Merge(catalog.Fragment{Objects: objects}), nil)
+	const name = "outbound|80||payments.default.svc.cluster.local"
+	for dialect, sent := range map[publish.Dialect]bool{publish.GRPC: false, publish.Weft: true} {
+		var failed []string
+		s := newSnapshot(p.View(publish.Client{Dialect: dialect, Namespace: "default"}), 1, func(_, name string, err error) {
+			failed = append(failed, name+": "+err.Error())
+		})
+		for range 3 {
+			if got := s.Lookup(wire.RouteType, name) != nil; got != sent {
+				t.Errorf("%v: sent %v", dialect, got)
+			}
+		}
+		if want := map[bool]int{true: 0, false: 1}[sent]; len(failed) != want {
+			t.Errorf("%v: said %q", dialect, failed)
+		}
+	}
 }

@@ -38,10 +38,17 @@ func forGRPC(r resolver.Route) []resolver.Route {
 		routes[1].Match.Path.Kind, routes[1].Match.Path.Value = resolver.PathPrefix, prefix+"/"
 	}
 	for _, h := range headers {
+		if len(routes) >= mostPhrased {
+			h.MissingAsEmpty = false
+		}
 		routes = withHeader(routes, h)
 	}
 	return routes
 }
+
+// mostPhrased bounds the routes that one becomes: six headers that must be absent
+// or different. Of further ones only "different" is said.
+const mostPhrased = 64
 
 // rpcHeaders decides what is known of every RPC: its method, scheme and content
 // type. gRPC's client would never match those.

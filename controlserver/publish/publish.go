@@ -81,6 +81,16 @@ type View struct {
 	client  Client
 }
 
+// Limit is how many bytes a resource may take: a client that is sent more loses
+// its stream, and with it all other updates.
+func (v *View) Limit() int {
+	const rest = 64 << 10 // of the response, and to be safe
+	if v.client.Dialect == GRPC {
+		return 4<<20 - rest // gRPC's default
+	}
+	return 16<<20 - rest // resolver/xds
+}
+
 // Message makes a resource; nil if the client has none of that name.
 func (v *View) Message(typeURL, name string) proto.Message {
 	switch typeURL {

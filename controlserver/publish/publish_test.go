@@ -255,6 +255,18 @@ func TestGRPCIsToldOnlyBalancingItHas(t *testing.T) {
 	}
 }
 
+func TestAbsentHeadersDoNotMultiplyWithoutBound(t *testing.T) {
+	var m resolver.Match
+	for i := range 30 {
+		m.Headers = append(m.Headers, resolver.HeaderMatch{
+			Name: fmt.Sprintf("x-%d", i), Is: resolver.StringMatch{Kind: resolver.StringExact, Value: "a"}, Invert: true, MissingAsEmpty: true,
+		})
+	}
+	if got := len(forGRPC(resolver.Route{Match: m})); got != mostPhrased {
+		t.Errorf("%d routes", got)
+	}
+}
+
 func TestSegmentPrefixIsTwoRoutesForGRPC(t *testing.T) {
 	got := forGRPC(resolver.Route{Match: resolver.Match{Path: resolver.PathMatch{Kind: resolver.PathSegmentPrefix, Value: "/shop.Payments"}}})
 	if len(got) != 2 || got[0].Match.Path != (resolver.PathMatch{Kind: resolver.PathExact, Value: "/shop.Payments"}) ||

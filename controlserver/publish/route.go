@@ -114,7 +114,8 @@ func policy(rule *networking.HTTPRoute) resilience.Policy {
 	}
 	p.Retry.Attempts = uint32(max(r.GetAttempts(), 0))
 	if r.GetRetryOn() != "" {
-		p.Retry.On, _ = resilience.ParseConditions(r.GetRetryOn()) // the catalog has named those not supported
+		p.Retry.On, _ = resilience.ParseConditions(r.GetRetryOn())
+		p.Retry.On &= defaultRetry.On // the catalog has named those not supported
 	}
 	if p.Retry.Attempts == 0 {
 		p.Retry = resilience.Retry{}
