@@ -30,7 +30,7 @@ func (l *linked) links() *linked { return l }
 
 // coalesce is how long an update may gather before services are built from it, so
 // that the responses that make it up cause one report.
-const coalesce = 0 * time.Millisecond
+const coalesce = 5 * time.Millisecond
 
 // changed makes those who use the resource look at it.
 func (c *core) changed(r *resource) {
