@@ -15,11 +15,11 @@ const (
 	sidecarRoutes   = "outbound"
 )
 
-// sidecarHosts are the virtual hosts of all services. Envoy refuses a table in
-// which two virtual hosts have one domain: the first service keeps it.
+// sidecarHosts are the virtual hosts of all services. A name is a domain of the
+// service that it means to the client, and of no other: Envoy refuses a table in which two
+// virtual hosts have one domain.
 func (v *View) sidecarHosts() []resolver.VirtualHost {
 	var out []resolver.VirtualHost
-	taken := map[string]bool{}
 	for _, s := range v.catalog.Services() {
 		if !s.VisibleTo(v.client.Namespace) {
 			continue
@@ -33,8 +33,7 @@ func (v *View) sidecarHosts() []resolver.VirtualHost {
 			var domains []string
 			for _, name := range s.Names(v.client.Namespace) {
 				for _, d := range domainsOf(name, number, ok && def.Number == p.Number) {
-					if !taken[d] {
-						taken[d] = true
+					if means, port := v.find(d); means == s && port.Number == p.Number {
 						domains = append(domains, d)
 					}
 				}

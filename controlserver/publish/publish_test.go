@@ -275,6 +275,35 @@ func TestSegmentPrefixIsTwoRoutesForGRPC(t *testing.T) {
 	}
 }
 
+// Two namespaces have a service of one name, on different ports: each client means its own.
+func TestSidecarMeansByANameWhatOthersMean(t *testing.T) {
+	const api = `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: api, namespace: %s}
+spec:
+  hosts: [api.example.com]
+  resolution: STATIC
+  ports: [{number: %d, name: http, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.7}]
+`
+	p := publisher(t, fmt.Sprintf(api+"---"+api, "elsewhere", 8080, "shop", 9090))
+	for namespace, want := range map[string]string{"elsewhere": "api.example.com:8080", "shop": "api.example.com:9090"} {
+		v := p.View(Client{Dialect: Envoy, Namespace: namespace})
+		table, _ := v.RouteTable("outbound")
+		if len(table.VirtualHosts) != 1 {
+			t.Fatalf("in %s: %+v", namespace, table.VirtualHosts)
+		}
+		vh := table.VirtualHosts[0]
+		if !slices.Equal(vh.Domains, []string{want, "api.example.com"}) {
+			t.Errorf("in %s: domains %q, want %s with and without its port", namespace, vh.Domains, want)
+		}
+		if _, ok := v.Cluster(vh.Routes[0].To[0].Cluster); !ok {
+			t.Errorf("in %s: no cluster %s", namespace, vh.Routes[0].To[0].Cluster)
+		}
+	}
+}
+
 func TestSidecarGetsOneListenerForAllHTTPServices(t *testing.T) {
 	v := publisher(t, shop).View(Client{Dialect: Envoy, Namespace: "shop", Listen: "127.0.0.1:15001"})
 	if got := v.All(wire.ListenerType); !slices.Equal(got, []string{"outbound"}) {
