@@ -32,7 +32,11 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	@.ci/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: ## every benchmark, as a table (BENCH=regexp COUNT=6 BENCHTIME=1s)
+bench: ## what the mesh costs, each figure beside a peer of the same run; fails when an allocation ceiling is broken
+	@cd internal/interop && go run ./bench $(BENCHFLAGS)
+
+.PHONY: bench-all
+bench-all: ## every benchmark, as a table (BENCH=regexp COUNT=6 BENCHTIME=1s)
 	@mkdir -p out
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -count $(COUNT) ./... | tee out/bench.txt
 	$(TOOL) benchstat out/bench.txt
