@@ -2,6 +2,7 @@ package grpcadapter
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"sync/atomic"
@@ -151,7 +152,7 @@ func (t *try) outcome(err error) resilience.Outcome {
 	if err == nil {
 		return resilience.Outcome{GRPC: true}
 	}
-	if err == io.EOF && !t.answered.Load() {
+	if errors.Is(err, io.EOF) && !t.answered.Load() {
 		// gRPC's own second attempt has ended before the request was written to it
 		// again, and it takes that for the end of an answer.
 		return resilience.Outcome{Err: io.ErrUnexpectedEOF, Cause: resilience.Reset}

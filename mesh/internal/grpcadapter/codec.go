@@ -70,7 +70,7 @@ func (r *replay) record() {
 		r.full = true
 		return
 	}
-	r.opts = append(r.opts[:len(r.opts):len(r.opts)], grpc.ForceCodecV2(c))
+	r.opts = append(slices.Clip(r.opts), grpc.ForceCodecV2(c))
 }
 
 // registered is the codec gRPC would use for a content-subtype; nil if there is none.

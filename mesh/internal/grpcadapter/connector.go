@@ -187,6 +187,7 @@ func (ch *channel) connect(h engine.Target) *conn {
 	}
 	n := &conn{tls: demand}
 	n.state.Store(uint32(connectivity.Connecting))
+	//nolint:staticcheck // what is deprecated is several addresses for one connection
 	sub, err := ch.cc.NewSubConn([]grpcresolver.Address{a}, grpcbalancer.NewSubConnOptions{
 		StateListener: func(s grpcbalancer.SubConnState) { ch.changed(n, s) },
 	})

@@ -18,14 +18,15 @@ import (
 )
 
 // roundRobin dials addresses with plain gRPC.
-func roundRobin(t testing.TB, addrs []string, opts ...grpc.DialOption) *grpc.ClientConn {
+func roundRobin(tb testing.TB, addrs []string, opts ...grpc.DialOption) *grpc.ClientConn {
+	tb.Helper()
 	r := manual.NewBuilderWithScheme("plain")
 	var s resolver.State
 	for _, a := range addrs {
 		s.Endpoints = append(s.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: a}}})
 	}
 	r.InitialState(s)
-	return dial(t, "plain:///s", append([]grpc.DialOption{
+	return dial(tb, "plain:///s", append([]grpc.DialOption{
 		grpc.WithResolvers(r), plain(), grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
 	}, opts...)...)
 }
@@ -73,8 +74,8 @@ func TestUnaryAllocations(t *testing.T) {
 			// The least of several runs: what else goes on only adds.
 			want, got := 1e9, 1e9
 			for range 3 {
-				want = min(want, allocations(t, tt.ctx, base))
-				got = min(got, allocations(t, tt.ctx, ours))
+				want = min(want, allocations(tt.ctx, t, base))
+				got = min(got, allocations(tt.ctx, t, ours))
 			}
 			t.Logf("plain gRPC %.1f, mesh %.1f: +%.1f", want, got, got-want)
 			if got-want > tt.most+0.5 {
@@ -85,7 +86,8 @@ func TestUnaryAllocations(t *testing.T) {
 }
 
 // allocations is how many a unary call makes, at both ends.
-func allocations(t *testing.T, ctx context.Context, cc *grpc.ClientConn) float64 {
+func allocations(ctx context.Context, t *testing.T, cc *grpc.ClientConn) float64 {
+	t.Helper()
 	c := pb.NewTestServiceClient(cc)
 	q := &pb.SimpleRequest{}
 	return testing.AllocsPerRun(1000, func() {
@@ -108,8 +110,8 @@ func TestServerAllocations(t *testing.T) {
 	ours, base := dial(t, with.addr, plain()), dial(t, without.addr, plain())
 	want, got := 1e9, 1e9
 	for range 3 {
-		want = min(want, allocations(t, t.Context(), base))
-		got = min(got, allocations(t, t.Context(), ours))
+		want = min(want, allocations(t.Context(), t, base))
+		got = min(got, allocations(t.Context(), t, ours))
 	}
 	t.Logf("plain gRPC %.1f, mesh %.1f: +%.1f", want, got, got-want)
 	if got-want > 2.5 {

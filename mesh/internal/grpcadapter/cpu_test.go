@@ -124,6 +124,7 @@ func BenchmarkClientCPU(b *testing.B) {
 
 // cpu is the processor time of this process for one of n calls.
 func cpu(b *testing.B, cc *grpc.ClientConn, callers, n int) time.Duration {
+	b.Helper()
 	c := pb.NewTestServiceClient(cc)
 	before := used(b)
 	var running sync.WaitGroup
@@ -142,6 +143,7 @@ func cpu(b *testing.B, cc *grpc.ClientConn, callers, n int) time.Duration {
 }
 
 func used(b *testing.B) time.Duration {
+	b.Helper()
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		b.Fatal(err)

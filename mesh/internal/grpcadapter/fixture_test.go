@@ -2,6 +2,7 @@ package grpcadapter
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -58,7 +59,7 @@ func (b *backend) StreamingInputCall(s grpc.ClientStreamingServer[pb.StreamingIn
 	total := 0
 	for {
 		m, err := s.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return s.SendAndClose(&pb.StreamingInputCallResponse{AggregatedPayloadSize: int32(total)})
 		}
 		if err != nil {
@@ -86,7 +87,7 @@ func (b *backend) FullDuplexCall(s grpc.BidiStreamingServer[pb.StreamingOutputCa
 	}
 	for {
 		m, err := s.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
@@ -99,20 +100,21 @@ func (b *backend) FullDuplexCall(s grpc.BidiStreamingServer[pb.StreamingOutputCa
 }
 
 // serve starts the backend, on its old address if it had one, until the test ends.
-func (b *backend) serve(t testing.TB, opts ...grpc.ServerOption) *backend {
-	t.Helper()
+func (b *backend) serve(tb testing.TB, opts ...grpc.ServerOption) *backend {
+	tb.Helper()
 	addr := b.addr
 	if addr == "" {
 		addr = "127.0.0.1:0"
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return b.on(t, l, opts...)
+	return b.on(tb, l, opts...)
 }
 
-func (b *backend) on(t testing.TB, l net.Listener, opts ...grpc.ServerOption) *backend {
+func (b *backend) on(tb testing.TB, l net.Listener, opts ...grpc.ServerOption) *backend {
+	tb.Helper()
 	b.addr = l.Addr().String()
 	b.server = grpc.NewServer(opts...)
 	pb.RegisterTestServiceServer(b.server, b)
@@ -122,7 +124,7 @@ func (b *backend) on(t testing.TB, l net.Listener, opts ...grpc.ServerOption) *b
 		defer close(done)
 		_ = server.Serve(l)
 	}()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		server.Stop()
 		<-done
 	})
@@ -134,10 +136,11 @@ func unavailable(context.Context, *pb.SimpleRequest) (*pb.SimpleResponse, error)
 }
 
 // dead is an address where nobody listens.
-func dead(t testing.TB) string {
+func dead(tb testing.TB) string {
+	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
 	return l.Addr().String()
@@ -199,47 +202,49 @@ func oneRoute(p resilience.Policy, addrs ...string) *resolver.Service {
 }
 
 // newEngine returns an engine fed by r, closed with the test.
-func newEngine(t testing.TB, r resolver.Resolver, o engine.Observer) *engine.Engine {
+func newEngine(tb testing.TB, r resolver.Resolver, o engine.Observer) *engine.Engine {
+	tb.Helper()
 	e := engine.New(engine.Config{Resolver: r, Observer: o, Logger: slog.New(slog.DiscardHandler)})
-	t.Cleanup(e.Close)
+	tb.Cleanup(e.Close)
 	return e
 }
 
 // mesh dials the service of a resolver.
-func mesh(t testing.TB, r resolver.Resolver, opts ...grpc.DialOption) *grpc.ClientConn {
-	t.Helper()
-	return dial(t, "mesh:///s", append(DialOptions(newEngine(t, r, nil)), opts...)...)
+func mesh(tb testing.TB, r resolver.Resolver, opts ...grpc.DialOption) *grpc.ClientConn {
+	tb.Helper()
+	return dial(tb, "mesh:///s", append(DialOptions(newEngine(tb, r, nil)), opts...)...)
 }
 
-func dial(t testing.TB, target string, opts ...grpc.DialOption) *grpc.ClientConn {
-	t.Helper()
+func dial(tb testing.TB, target string, opts ...grpc.DialOption) *grpc.ClientConn {
+	tb.Helper()
 	cc, err := grpc.NewClient(target, opts...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cc.Close() })
+	tb.Cleanup(func() { _ = cc.Close() })
 	return cc
 }
 
 func plain() grpc.DialOption { return grpc.WithTransportCredentials(insecure.NewCredentials()) }
 
 // await connects cc and waits until it is in a state.
-func await(t testing.TB, cc *grpc.ClientConn, want connectivity.State) {
-	t.Helper()
+func await(tb testing.TB, cc *grpc.ClientConn, want connectivity.State) {
+	tb.Helper()
 	cc.Connect()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(tb.Context(), 10*time.Second)
 	defer cancel()
 	for s := cc.GetState(); s != want; s = cc.GetState() {
 		if !cc.WaitForStateChange(ctx, s) {
-			t.Fatalf("channel is %v, want %v", s, want)
+			tb.Fatalf("channel is %v, want %v", s, want)
 		}
 	}
 }
 
 // soon is a context for what must not take long.
-func soon(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	t.Cleanup(cancel)
+func soon(tb testing.TB) context.Context {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), 10*time.Second)
+	tb.Cleanup(cancel)
 	return ctx
 }
 
@@ -299,10 +304,10 @@ func drain(s interface {
 }, want int) error {
 	for n := 0; ; n++ {
 		_, err := s.Recv()
-		if err == io.EOF && n == want {
+		if errors.Is(err, io.EOF) && n == want {
 			return nil
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return status.Errorf(codes.Internal, "%d messages, want %d", n, want)
 		}
 		if err != nil {

@@ -46,7 +46,7 @@ func signed(b *backend) *backend {
 		in(s.SetHeader, s.SetTrailer)
 		for {
 			m, err := s.Recv()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			if err != nil {
@@ -149,7 +149,7 @@ func TestOnFinishComesOnceForEveryEnd(t *testing.T) {
 				if status.Code(err) != tt.code {
 					t.Error(err)
 				}
-				if end := <-ends; end != err {
+				if end := <-ends; !errors.Is(end, err) {
 					t.Errorf("finished with %v, returned %v", end, err)
 				}
 				if len(ends) != 0 {
@@ -259,7 +259,7 @@ func TestAttemptsHeader(t *testing.T) {
 		md, _ := metadata.FromIncomingContext(ctx)
 		got <- md
 		if len(got) == 1 {
-			return unavailable(nil, nil)
+			return unavailable(ctx, nil)
 		}
 		return &pb.SimpleResponse{}, nil
 	}}

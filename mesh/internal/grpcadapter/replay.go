@@ -2,6 +2,7 @@ package grpcadapter
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"sync"
@@ -79,7 +80,7 @@ func (r *replay) run(service *engine.Service) {
 		r.err = r.failure
 	case r.cs == nil:
 		r.failure = r.err // gRPC would not open a stream with these options
-	case r.err == io.EOF:
+	case errors.Is(r.err, io.EOF):
 		r.err = nil // an answer of no messages
 	}
 	r.options.finish(r.err)
@@ -105,7 +106,7 @@ func (r *replay) settle(s grpc.ClientStream) {
 // Send implements engine.Transport: it opens a stream at the host, sends again
 // what was sent, and waits for headers.
 func (r *replay) Send(ctx context.Context, a *engine.Attempt) resilience.Outcome {
-	t := r.stream.begin(ctx, a)
+	t := r.begin(ctx, a)
 	r.mu.Lock()
 	r.current = nil
 	r.mu.Unlock()
@@ -127,7 +128,7 @@ func (r *replay) Send(ctx context.Context, a *engine.Attempt) resilience.Outcome
 		return resilience.Outcome{}
 	}
 	// It has ended without headers, so there is no message to be lost here.
-	if r.err = r.cs.RecvMsg(nil); r.err == io.EOF && t.answered.Load() {
+	if r.err = r.cs.RecvMsg(nil); errors.Is(r.err, io.EOF) && t.answered.Load() {
 		return resilience.Outcome{GRPC: true}
 	}
 	return t.outcome(r.err)
@@ -191,7 +192,7 @@ func (r *replay) SendMsg(m any) error {
 	}
 	switch {
 	case err == nil:
-	case err != io.EOF && !r.attempt.refused():
+	case !errors.Is(err, io.EOF) && !r.attempt.refused():
 		r.overflow() // gRPC could not send it: another host would not get it either
 	case !r.full:
 		return nil // kept; the next host gets it, or RecvMsg says why not
@@ -231,7 +232,7 @@ func (r *replay) RecvMsg(m any) error {
 // Header implements grpc.ClientStream. As gRPC's, it leaves errors to RecvMsg.
 func (r *replay) Header() (metadata.MD, error) {
 	<-r.settled
-	if r.failure != nil {
+	if r.final == nil {
 		return nil, nil
 	}
 	return r.final.Header()

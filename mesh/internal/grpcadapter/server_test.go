@@ -3,6 +3,7 @@ package grpcadapter
 import (
 	"context"
 	"errors"
+	"net/http"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -74,7 +75,7 @@ func TestServerCarriesCallsThroughTheEngine(t *testing.T) {
 				t.Fatalf("%s: %d calls seen, %d ended", kind, len(seen.served), len(seen.done))
 			}
 			c := seen.served[0]
-			if c.Protocol != engine.GRPC || c.Request.Authority != "payments" || c.Request.Method != "POST" || c.Request.Path[:len(service)] != service {
+			if c.Protocol != engine.GRPC || c.Request.Authority != "payments" || c.Request.Method != http.MethodPost || c.Request.Path[:len(service)] != service {
 				t.Errorf("%s: %+v", kind, c.Request)
 			}
 			if v := c.Request.Header.Values(resolver.HeaderName{Lower: "k"}); len(v) != 1 || v[0] != "v" {

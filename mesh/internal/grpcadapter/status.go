@@ -27,8 +27,7 @@ type failure struct{ err *engine.Error }
 
 // errorOf is what the caller gets for an error of the engine.
 func errorOf(err error) error {
-	var e *engine.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*engine.Error](err); ok {
 		return &failure{e}
 	}
 	return err

@@ -2,6 +2,7 @@ package grpcadapter
 
 import (
 	"context"
+	"slices"
 
 	"google.golang.org/grpc"
 
@@ -72,7 +73,7 @@ func (s *stream) Replayable() bool { return true }
 
 // start opens the stream of an attempt.
 func (s *stream) start(t *try) (err error) {
-	opts := append(s.opts[:len(s.opts):len(s.opts)], grpc.OnFinish(t.finished))
+	opts := slices.Concat(s.opts, []grpc.CallOption{grpc.OnFinish(t.finished)})
 	s.cs, err = s.open(t, s.desc, s.cc, s.method, opts...)
 	return err
 }

@@ -26,13 +26,14 @@ type listener struct {
 	heard  chan []byte
 }
 
-func listening(t testing.TB, name string, refusals ...int) *listener {
+func listening(tb testing.TB, name string, refusals ...int) *listener {
+	tb.Helper()
 	l := &listener{backend: backend{name: name}, refuse: make(chan int, len(refusals)), heard: make(chan []byte, 1000)}
 	for _, n := range refusals {
 		l.refuse <- n
 	}
 	l.duplex = l.listen
-	l.serve(t)
+	l.serve(tb)
 	return l
 }
 
@@ -49,7 +50,7 @@ func (l *listener) listen(s grpc.BidiStreamingServer[pb.StreamingOutputCallReque
 	}
 	for {
 		m, err := s.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return s.Send(&pb.StreamingOutputCallResponse{Payload: body(1)})
 		}
 		if err != nil {
@@ -129,7 +130,7 @@ func TestStreamBeyondTheLimitIsNotReplayed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := s.Send(&pb.StreamingOutputCallRequest{Payload: body(tt.size)}); err != nil && err != io.EOF {
+			if err := s.Send(&pb.StreamingOutputCallRequest{Payload: body(tt.size)}); err != nil && !errors.Is(err, io.EOF) {
 				t.Fatal(err)
 			}
 			_ = s.CloseSend()
@@ -148,7 +149,7 @@ func TestClientReadsFirst(t *testing.T) {
 			return err
 		}
 		_, err := s.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		return err
@@ -235,7 +236,7 @@ func TestTrailersOnly(t *testing.T) {
 			}
 			for range 2 { // the end stays the end
 				_, err = s.Recv()
-				if want == codes.OK && err != io.EOF || want != codes.OK && status.Code(err) != want {
+				if want == codes.OK && !errors.Is(err, io.EOF) || want != codes.OK && status.Code(err) != want {
 					t.Errorf("%v, want %v", err, want)
 				}
 			}
@@ -344,7 +345,7 @@ func TestSendAfterTheEnd(t *testing.T) {
 		for err == nil {
 			err = s.Send(&pb.StreamingInputCallRequest{})
 		}
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			t.Errorf("%v, want EOF", err)
 		}
 		if _, err := s.CloseAndRecv(); status.Code(err) != codes.NotFound {

@@ -68,8 +68,8 @@ func (w *witness) ServeFinished(_ *engine.InboundCall, o resilience.Outcome) {
 }
 
 // call waits for the end of a call and says how it ended.
-func (w *witness) call(t testing.TB) resilience.Outcome {
-	t.Helper()
+func (w *witness) call(tb testing.TB) resilience.Outcome {
+	tb.Helper()
 	w.mu.Lock()
 	if len(w.ended) == 0 {
 		c := make(chan struct{})
@@ -77,8 +77,8 @@ func (w *witness) call(t testing.TB) resilience.Outcome {
 		w.mu.Unlock()
 		select {
 		case <-c:
-		case <-soon(t).Done():
-			t.Fatal("the call did not end")
+		case <-soon(tb).Done():
+			tb.Fatal("the call did not end")
 		}
 		w.mu.Lock()
 	}
