@@ -108,7 +108,7 @@ func idle(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.Unary
 }
 
 func serveGRPC(opts []grpc.ServerOption) (addr string, err error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := listen()
 	if err != nil {
 		return "", err
 	}
@@ -118,12 +118,16 @@ func serveGRPC(opts []grpc.ServerOption) (addr string, err error) {
 	return ln.Addr().String(), nil
 }
 
+func listen() (net.Listener, error) {
+	return new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+}
+
 func serveHTTP() (addr string, err error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := listen()
 	if err != nil {
 		return "", err
 	}
-	s := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := &http.Server{Protocols: new(http.Protocols), ReadHeaderTimeout: patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if body, err := io.ReadAll(r.Body); err == nil {
 			w.Write(body) //nolint:errcheck // the client went away, if anything
 		}

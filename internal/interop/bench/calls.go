@@ -167,7 +167,7 @@ func (c *clients) processorTime() (table, error) {
 			"The ratio is the median of those within a round; that of a peer to itself is the noise.",
 	}
 	sides := make([]side, 7)
-	for i, make := range []func() (side, error){
+	for i, dial := range []func() (side, error){
 		func() (side, error) { return c.roundRobin("plain round_robin, defaults", c.where.Plain, nil) },
 		func() (side, error) { return c.roundRobin("the same again", c.where.Plain, nil) },
 		func() (side, error) {
@@ -178,7 +178,7 @@ func (c *clients) processorTime() (table, error) {
 		func() (side, error) { return c.weft("weft, both ends", serviceSimple, nil) },
 		func() (side, error) { return c.weft("weft, client only", serviceAsIs, nil) },
 	} {
-		s, err := make()
+		s, err := dial()
 		if err != nil {
 			return t, err
 		}

@@ -54,13 +54,11 @@ func measureEngine(e effort) (table, error) {
 	if len(of) == 0 || len(of) != len(ofHundred) || len(of) != len(ofPick) {
 		return t, fmt.Errorf("benchmarks are missing among %v", samples)
 	}
-	for _, r := range []row{
+	t.Rows = []row{
 		compared("a call", engine, pick, of, ofPick, "allocs", false, &ceiling{Most: 1, Absolute: true, Asserted: true}),
 		compared("a call that takes the last", hundred, engine, ofHundred, of, "allocs", false, &ceiling{Asserted: true}),
 		nanoseconds(compared("a call", engine, pick, of, ofPick, "us", true, nil)),
 		nanoseconds(compared("a call that takes the last", hundred, engine, ofHundred, of, "us", true, nil)),
-	} {
-		t.Rows = append(t.Rows, r)
 	}
 	return t, nil
 }

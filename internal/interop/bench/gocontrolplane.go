@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"strconv"
 	"time"
@@ -33,7 +32,7 @@ func (all) ID(*corev3.Node) string { return "all" }
 
 // goControlPlane is a go-control-plane server with the same services as ourPlane.
 func goControlPlane() (plane, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := listen()
 	if err != nil {
 		return plane{}, err
 	}

@@ -156,7 +156,7 @@ type child struct {
 }
 
 func start(cpus []int, role string) (*child, error) {
-	c := &child{cmd: exec.Command(os.Args[0], role)} //nolint:noctx // ends with its input
+	c := &child{cmd: exec.Command(os.Args[0], role)} //nolint:noctx,gosec // ends with its input; it is this command
 	c.cmd.Stderr = os.Stderr
 	in, err := c.cmd.StdinPipe()
 	if err != nil {
@@ -175,8 +175,7 @@ func (c *child) answer(v any) error { return c.out.Decode(v) }
 
 // stop ends the child, which does so when its input ends, and waits for it.
 func (c *child) stop() {
-	c.end()
-	if err := c.cmd.Wait(); err != nil {
+	if err := errors.Join(c.end(), c.cmd.Wait()); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %s: %v\n", c.cmd.Args[1], err)
 	}
 }

@@ -82,12 +82,12 @@ func comparePropagation(e effort) (table, error) {
 }
 
 // propagate has the planes change in turns, and returns how long each client of each took to know, in ms.
-func propagate(e effort, changed int, planes ...plane) ([][]float64, error) {
-	took := make([][]float64, len(planes))
+func propagate(e effort, changed int, planes ...plane) (took [][]float64, err error) {
+	took = make([][]float64, len(planes))
 	var fleets []*fleet
 	defer func() {
 		for _, f := range fleets {
-			f.close()
+			err = errors.Join(err, f.close())
 		}
 	}()
 	for _, p := range planes {
