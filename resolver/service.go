@@ -21,6 +21,8 @@ type Service struct {
 	VirtualHosts []VirtualHost
 	// Clusters by name; every Target of every route names one of them.
 	Clusters map[string]Cluster
+	// Missing says, of clusters that routes name and Clusters lacks, why; it may lack some, or be nil.
+	Missing map[string]string
 }
 
 // A VirtualHost is the ordered routes of some authorities.

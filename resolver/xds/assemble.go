@@ -118,8 +118,11 @@ type table struct {
 	targets []string
 }
 
-// A part is the contents, by generation, that a cluster was made from.
-type part struct{ cluster, endpoints uint64 }
+// A part is the contents, by generation, that a cluster was made from, or why it was not.
+type part struct {
+	cluster, endpoints uint64
+	why                string // it is missing
+}
 
 func (s *service) rebuild(c *core) {
 	var problems []error
@@ -210,8 +213,12 @@ func (s *service) build(c *core) (*resolver.Service, map[string]part, []error) {
 			problems = append(problems, r.err)
 		}
 		if r.content == nil {
-			if !r.dropped {
-				s.keep(name, value, parts)
+			if (r.dropped || !s.keep(name, value, parts)) && r.err != nil {
+				if value.Missing == nil {
+					value.Missing = make(map[string]string)
+				}
+				value.Missing[name] = fmt.Sprintf("%v [node %s]", r.err, c.client.node.GetId())
+				parts[name] = part{why: r.err.Error()}
 			}
 			continue
 		}

@@ -13,8 +13,8 @@
 // The stream is incremental (delta) unless the bootstrap lists the server feature
 // "ads_sotw", or the server answers DeltaAggregatedResources with UNIMPLEMENTED;
 // the client then speaks state-of-the-world with that server for the rest of its life.
-// Unlike gRPC's client, which connects for its first watch and disconnects after its last,
-// the client connects when it is made and stays connected until [Client.Close].
+// The client connects when there is something to ask for or to tell, and ends the
+// stream when there no longer is.
 //
 // Of several servers the first that answers is used; when its stream breaks the
 // search begins again at the first.
@@ -23,9 +23,9 @@
 //
 // What was received stays in use (gRFC A88): when a newer version is bad, when the
 // server takes a resource away, when it is gone itself. The server feature
-// "fail_on_data_errors" makes a deletion take effect;
-// "ignore_resource_deletion" makes it silent, and wins over the former for
-// deletions; "resource_timer_is_transient_error" doubles the time that a resource may stay
+// "fail_on_data_errors" makes the server's word that a resource is gone, or not for
+// us, take effect; "ignore_resource_deletion" makes deletions silent, and wins over the former
+// for them; "resource_timer_is_transient_error" doubles the time that a resource may stay
 // unanswered, 15 s, and lets it count as a failure of the server rather than as
 // the resource's absence.
 //

@@ -115,8 +115,10 @@ func TestItem17BadClusterFailsAloneAndSaysWhy(t *testing.T) {
 		if got, want := addrs(list[0].value), "good=10.0.0.1:80 bad?"; got != want {
 			t.Errorf("service is %q, want %q", got, want)
 		}
-		if err := list[1].err.Error(); !contains(err, "connect_timeout") {
-			t.Errorf("error %q does not say what is wrong", err)
+		for _, why := range []string{list[1].err.Error(), list[0].value.Missing["bad"]} {
+			if !contains(why, "connect_timeout") || !contains(why, "[node sidecar~") {
+				t.Errorf("%q does not say what is wrong", why)
+			}
 		}
 	})
 }

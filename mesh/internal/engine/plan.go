@@ -29,9 +29,13 @@ type target struct {
 	name    string
 	cluster *cluster // nil if it is not known: then calls that are to go there fail, and only they
 	end     uint64
+	missing string // why cluster is nil, if the configuration says
 }
 
 func (t *target) unknown(r *route) error {
+	if t.missing != "" {
+		return fmt.Errorf("route %q: cluster %q is not to be had: %s", r.Name, t.name, t.missing)
+	}
 	return fmt.Errorf("route %q: cluster %q is not known", r.Name, t.name)
 }
 
@@ -79,7 +83,7 @@ func (p *plan) route(r *resolver.Route) route {
 			continue
 		}
 		rt.total += weight
-		rt.targets = append(rt.targets, target{t.Cluster, p.clusters[t.Cluster], rt.total})
+		rt.targets = append(rt.targets, target{t.Cluster, p.clusters[t.Cluster], rt.total, p.service.Missing[t.Cluster]})
 	}
 	switch {
 	case r.Unsupported != "":
