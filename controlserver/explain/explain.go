@@ -3,6 +3,7 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -25,7 +26,8 @@ type Request struct {
 // An Answer says what would become of a request.
 type Answer struct {
 	Service string
-	Routes  []Verdict // in the order in which they are tried
+	Skipped []publish.Skipped // what the caller is not told of
+	Routes  []Verdict         // in the order in which they are tried
 	Taken   *resolver.Route
 	Targets []Target
 }
@@ -54,7 +56,7 @@ func Explain(v *publish.View, r Request) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Answer{Service: s.Name}
+	a := &Answer{Service: s.Name, Skipped: v.Skipped(r.URL.Host)}
 	req := request(r)
 	for _, vh := range s.VirtualHosts {
 		for i := range vh.Routes {
@@ -143,11 +145,11 @@ func targets(s *resolver.Service, r resolver.Route) []Target {
 
 // Print writes the answer for a person.
 func (a *Answer) Print(w io.Writer) {
+	for _, s := range a.Skipped {
+		fmt.Fprintf(w, "  route %s: no: %s\n", cmp.Or(s.Route, "without a name"), s.Why)
+	}
 	for i, v := range a.Routes {
-		name := v.Route.Name
-		if name == "" {
-			name = fmt.Sprintf("#%d", i+1)
-		}
+		name := cmp.Or(v.Route.Name, fmt.Sprintf("#%d", i+1))
 		switch {
 		case v.Unreached:
 			fmt.Fprintf(w, "  route %s: not reached\n", name)
@@ -166,15 +168,26 @@ func (a *Answer) Print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "  policy: %s\n", Policy(a.Taken.Policy))
 	for _, t := range a.Targets {
-		fmt.Fprintf(w, "  cluster %s: %.4g %%, ", t.Name, 100*t.Share)
-		if t.Missing {
-			fmt.Fprintln(w, "does not exist: calls fail")
-			continue
-		}
+		t.print(w)
+	}
+}
+
+func (t Target) print(w io.Writer) {
+	fmt.Fprintf(w, "  cluster %s: %.4g %%, ", t.Name, 100*t.Share)
+	switch {
+	case t.Missing:
+		fmt.Fprintln(w, "does not exist (no such host, port or subset): its calls fail")
+		return
+	case len(t.Hosts) == 0:
+		fmt.Fprintf(w, "%s, no endpoints: its calls fail unless processes register\n", t.Balance.Kind)
+		return
+	case len(t.Hosts) == 1:
+		fmt.Fprintf(w, "%s, 1 endpoint\n", t.Balance.Kind)
+	default:
 		fmt.Fprintf(w, "%s, %d endpoints\n", t.Balance.Kind, len(t.Hosts))
-		for _, h := range t.Hosts {
-			fmt.Fprintf(w, "    %s weight %d %s%s\n", h.Addr, max(h.Weight, 1), h.Health, labels(h.Labels))
-		}
+	}
+	for _, h := range t.Hosts {
+		fmt.Fprintf(w, "    %s\n", Endpoint(h))
 	}
 }
 

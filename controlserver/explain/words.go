@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/resolver"
 )
 
@@ -72,10 +73,23 @@ func text(m resolver.StringMatch) string {
 	return fmt.Sprintf("%s %q", verb, m.Value)
 }
 
-func labels(l map[string]string) string {
-	var b strings.Builder
-	for _, k := range slices.Sorted(maps.Keys(l)) {
-		b.WriteString(" " + k + "=" + l[k])
+// Endpoint says who serves, leaving out what goes without saying.
+func Endpoint(e balancer.Endpoint) string {
+	parts := []string{e.Addr}
+	if e.Hostname != "" {
+		parts = append(parts, "("+e.Hostname+")")
 	}
-	return b.String()
+	if e.Weight > 1 {
+		parts = append(parts, fmt.Sprintf("weight %d", e.Weight))
+	}
+	if e.Health != balancer.HealthUnknown {
+		parts = append(parts, e.Health.String())
+	}
+	if l := e.Locality; l != (balancer.Locality{}) {
+		parts = append(parts, "in "+strings.TrimRight(l.Region+"/"+l.Zone+"/"+l.SubZone, "/"))
+	}
+	for _, k := range slices.Sorted(maps.Keys(e.Labels)) {
+		parts = append(parts, k+"="+e.Labels[k])
+	}
+	return strings.Join(parts, " ")
 }

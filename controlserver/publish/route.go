@@ -2,6 +2,7 @@ package publish
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -43,14 +44,11 @@ func (v *View) routes(s *catalog.Service, port catalog.Port) []resolver.Route {
 			return append(out, route) // matches all: what follows is never reached
 		}
 		for _, m := range rule.GetMatch() {
-			if !v.concerned(m, vs.Spec.GetGateways(), port) {
+			if v.unconcerned(m, vs.Spec.GetGateways(), port) != "" {
 				continue
 			}
 			one := route
-			one.Match = match(m)
-			if m.GetName() != "" {
-				one.Name += "." + m.GetName()
-			}
+			one.Name, one.Match = routeName(rule, m), match(m)
 			out = append(out, one)
 			if one.Match.Path == (resolver.PathMatch{}) && len(one.Match.Headers) == 0 && len(one.Match.Query) == 0 {
 				return out
@@ -60,26 +58,57 @@ func (v *View) routes(s *catalog.Service, port catalog.Port) []resolver.Route {
 	return out
 }
 
-// concerned reports whether a match can hold for the client at all.
-func (v *View) concerned(m *networking.HTTPMatchRequest, gateways []string, port catalog.Port) bool {
+// A Skipped is a match of a VirtualService that a client is not told of.
+type Skipped struct{ Route, Why string }
+
+// Skipped lists the matches of a service's routes that cannot hold for the client.
+func (v *View) Skipped(name string) []Skipped {
+	s, port := v.find(name)
+	if s == nil || !port.Protocol.IsHTTP() {
+		return nil
+	}
+	vs := v.catalog.VirtualService(v.client.Namespace, s.Host)
+	if vs == nil {
+		return nil
+	}
+	var out []Skipped
+	for _, rule := range vs.Spec.GetHttp() {
+		for _, m := range rule.GetMatch() {
+			if why := v.unconcerned(m, vs.Spec.GetGateways(), port); why != "" {
+				out = append(out, Skipped{routeName(rule, m), why})
+			}
+		}
+	}
+	return out
+}
+
+func routeName(rule *networking.HTTPRoute, m *networking.HTTPMatchRequest) string {
+	if m.GetName() == "" {
+		return rule.GetName()
+	}
+	return rule.GetName() + "." + m.GetName()
+}
+
+// unconcerned says why a match cannot hold for the client at all; empty if it can.
+func (v *View) unconcerned(m *networking.HTTPMatchRequest, gateways []string, port catalog.Port) string {
 	if g := m.GetGateways(); len(g) > 0 {
 		gateways = g
 	}
 	if len(gateways) > 0 && !slices.Contains(gateways, "mesh") {
-		return false
+		return "it is for gateways, not for the mesh"
 	}
 	if m.GetPort() != 0 && m.GetPort() != port.Number {
-		return false
+		return fmt.Sprintf("it is for port %d, and %d is called", m.GetPort(), port.Number)
 	}
 	if ns := m.GetSourceNamespace(); ns != "" && ns != v.client.Namespace {
-		return false
+		return fmt.Sprintf("it is for callers in namespace %s, and the caller is in %s", ns, v.client.Namespace)
 	}
-	for k, want := range m.GetSourceLabels() {
-		if v.client.Labels[k] != want {
-			return false
+	for _, k := range sorted(m.GetSourceLabels()) {
+		if want := m.GetSourceLabels()[k]; v.client.Labels[k] != want {
+			return fmt.Sprintf("it is for callers with the label %s=%s", k, want)
 		}
 	}
-	return true
+	return ""
 }
 
 // targets are the weighted clusters of a rule. Without a port a destination is

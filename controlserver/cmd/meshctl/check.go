@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -54,6 +57,9 @@ func report(w io.Writer, findings []catalog.Finding, objects int) error {
 func read(paths []string) (catalog.Fragment, error) {
 	out := catalog.Fragment{Source: "files"}
 	for _, p := range paths {
+		if _, err := os.Stat(p); errors.Is(err, fs.ErrNotExist) {
+			return out, fmt.Errorf("there is no file or directory %s", p)
+		}
 		f, err := yamldir.Read(p)
 		if err != nil {
 			return out, err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -14,23 +15,33 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:])
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
 // run executes a command line and returns its exit code: 1 for findings and
 // failures, 2 for a line that cannot be understood.
-func run(ctx context.Context, args []string) int {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:           "meshctl",
 		Short:         "Run a weft control server, check its configuration and ask what it does.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), checkCommand(), explainCommand(), statusCommand())
+	root.CompletionOptions.HiddenDefaultCmd = true
+	understood := false
+	for _, c := range []*cobra.Command{serveCommand(), checkCommand(), explainCommand(), statusCommand()} {
+		execute := c.RunE
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			understood = true
+			return execute(cmd, args)
+		}
+		root.AddCommand(c)
+	}
 	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	var usage usageError
 	switch {
@@ -38,11 +49,11 @@ func run(ctx context.Context, args []string) int {
 		return 0
 	case errors.Is(err, errFindings): // they are printed
 		return 1
-	case errors.As(err, &usage):
-		fmt.Fprintf(os.Stderr, "meshctl: %v (see meshctl --help)\n", err)
+	case !understood || errors.As(err, &usage):
+		fmt.Fprintf(stderr, "meshctl: %v (see meshctl --help)\n", err)
 		return 2
 	default:
-		fmt.Fprintln(os.Stderr, "meshctl:", err)
+		fmt.Fprintln(stderr, "meshctl:", err)
 		return 1
 	}
 }
@@ -52,5 +63,3 @@ var errFindings = errors.New("the configuration has errors")
 
 // A usageError is a command line that cannot be understood.
 type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }

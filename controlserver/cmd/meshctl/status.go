@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/controlserver/web"
 )
 
@@ -32,7 +35,7 @@ func statusCommand() *cobra.Command {
 				enc.SetIndent("", "  ")
 				return enc.Encode(s)
 			}
-			print(cmd.OutOrStdout(), s)
+			show(cmd.OutOrStdout(), s)
 			return nil
 		},
 	}
@@ -66,57 +69,70 @@ func status(ctx context.Context, server string) (web.Status, error) {
 	return s, nil
 }
 
-func print(out io.Writer, s web.Status) {
+// show writes a status for a person.
+func show(out io.Writer, s web.Status) {
 	fmt.Fprintf(out, "configuration %d, changed %s ago, serving on %s\n", s.Generation, time.Since(s.Changed).Round(time.Second), s.Listen)
 	for _, f := range s.Findings {
 		fmt.Fprintf(out, "%s: %s\n", f.Severity, f.Text)
 	}
 	fmt.Fprintln(out)
+	services(out, s.Services)
+	fmt.Fprintln(out)
+	clients(out, s.Clients)
+}
+
+func services(out io.Writer, all []web.Service) {
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "SERVICE\tPORTS\tENDPOINTS")
-	for _, svc := range s.Services {
-		healthy := 0
+	for _, svc := range all {
+		fit := 0
 		for _, e := range svc.Endpoints {
-			if e.Health == "HEALTHY" || e.Health == "UNKNOWN" {
-				healthy++
+			if e.Health == balancer.Healthy.String() || e.Health == balancer.HealthUnknown.String() {
+				fit++
 			}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d of %d serve\n", svc.Host, strings.Join(svc.Ports, " "), healthy, len(svc.Endpoints))
-	}
-	fmt.Fprintln(w)
-	fmt.Fprintln(w, "CLIENT\tADDRESS\tPROTOCOL\tLISTENER\tROUTE\tCLUSTER\tENDPOINTS")
-	for _, c := range s.Clients {
-		state := map[string]string{}
-		for _, r := range c.Resources {
-			switch {
-			case r.Refused != "":
-				state[r.Type] = "REFUSED"
-			case r.Sent != r.Acked:
-				state[r.Type] = fmt.Sprintf("%d (sent)", r.Subscribed)
-			default:
-				state[r.Type] = fmt.Sprint(r.Subscribed)
-			}
-		}
-		name := c.Service
-		if name == "" {
-			name = c.ID
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, c.Peer, c.Protocol,
-			dash(state["Listener"]), dash(state["RouteConfiguration"]), dash(state["Cluster"]), dash(state["ClusterLoadAssignment"]))
+		fmt.Fprintf(w, "%s\t%s\t%d of %d serve\n", svc.Host, strings.Join(svc.Ports, " "), fit, len(svc.Endpoints))
 	}
 	w.Flush() // to a terminal or buffer; a failure shows there
-	for _, c := range s.Clients {
+}
+
+func clients(out io.Writer, all []web.Client) {
+	types := []string{"Listener", "RouteConfiguration", "Cluster", "ClusterLoadAssignment"}
+	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "CLIENT\tADDRESS\tPROTOCOL\tLISTENERS\tROUTES\tCLUSTERS\tENDPOINTS")
+	for _, c := range all {
+		name := c.ID
+		if c.Service != "" {
+			name = c.Service + "." + c.Namespace
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s", name, c.Peer, c.Protocol)
+		for _, t := range types {
+			fmt.Fprint(w, "\t"+subscribed(c, t))
+		}
+		fmt.Fprintln(w)
+	}
+	w.Flush()
+	for _, c := range all {
 		for _, r := range c.Resources {
 			if r.Refused != "" {
-				fmt.Fprintf(out, "%s refused %s: %s\n", c.ID, r.Type, r.Refused)
+				fmt.Fprintf(out, "%s refused %s %s\n", c.ID, r.Type, r.Refused)
 			}
 		}
 	}
 }
 
-func dash(s string) string {
-	if s == "" {
+// subscribed says how many resources of a type a client has, and whether it took them.
+func subscribed(c web.Client, typ string) string {
+	i := slices.IndexFunc(c.Resources, func(r web.Resource) bool { return r.Type == typ })
+	if i < 0 {
 		return "-"
 	}
-	return s
+	switch r := c.Resources[i]; {
+	case r.Refused != "":
+		return "REFUSED"
+	case r.Sent != r.Acked:
+		return fmt.Sprintf("%d (not yet taken)", r.Subscribed)
+	default:
+		return strconv.Itoa(r.Subscribed)
+	}
 }
