@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"strings"
-	"time"
 
 	"github.com/weftmesh/weft/resolver"
 )
@@ -21,16 +20,10 @@ type consumer interface {
 type linked struct {
 	uses     map[*resource]struct{}
 	dirty    bool
-	due      time.Time // when to rebuild, if dirty
-	answered bool      // the server has answered, well or badly
-	calm     bool      // there is something to go on with, so that an update may gather
+	answered bool // the server has answered, well or badly
 }
 
 func (l *linked) links() *linked { return l }
-
-// coalesce is how long an update may gather before services are built from it, so
-// that the responses that make it up cause one report.
-const coalesce = 5 * time.Millisecond
 
 // changed makes those who use the resource look at it.
 func (c *core) changed(r *resource) {
@@ -40,34 +33,23 @@ func (c *core) changed(r *resource) {
 }
 
 func (c *core) mark(d consumer) {
-	l := d.links()
-	if l.dirty {
-		return
+	if l := d.links(); !l.dirty {
+		l.dirty = true
+		c.dirty = append(c.dirty, d)
 	}
-	l.dirty, l.due = true, time.Now()
-	if l.calm {
-		l.due = l.due.Add(coalesce)
-	}
-	c.dirty = append(c.dirty, d)
 }
 
-// flush rebuilds the consumers that are due and returns when the next one is.
-func (c *core) flush(now time.Time) (next time.Time) {
+// flush rebuilds the consumers whose resources changed. It goes before the next
+// request: an ACK says that a response is in use, not only that it was understood.
+func (c *core) flush() {
 	list := c.dirty
 	c.dirty = nil
 	for _, d := range list {
-		l := d.links()
-		switch {
-		case !l.dirty: // ended, or was rebuilt
-		case l.due.After(now):
-			c.dirty = append(c.dirty, d)
-			next = earlier(next, l.due)
-		default:
+		if l := d.links(); l.dirty { // else it has ended, or was rebuilt
 			l.dirty = false
 			c.rebuild(d)
 		}
 	}
-	return next
 }
 
 // rebuild lets a consumer look, and drops what it no longer uses.
@@ -130,7 +112,7 @@ func (s *service) rebuild(c *core) {
 	if err != nil {
 		problems = append(problems, err)
 		if _, ok := errors.AsType[*resolver.UnknownError](err); ok {
-			s.adopted, s.value, s.parts, s.calm = table{}, nil, nil, false
+			s.adopted, s.value, s.parts = table{}, nil, nil
 			s.complain(err)
 			return
 		}
@@ -254,7 +236,7 @@ func (s *service) keep(name string, value *resolver.Service, parts map[string]pa
 
 // report tells the watchers of a new value, and of an old one if a complaint has ended; clean says that there is none.
 func (s *service) report(value *resolver.Service, parts map[string]part, clean bool) {
-	s.answered, s.calm = true, true
+	s.answered = true
 	same := s.value != nil && s.gen == s.adopted.gen && maps.Equal(s.parts, parts)
 	if same && (s.err == nil || !clean) {
 		return

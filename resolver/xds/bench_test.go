@@ -34,7 +34,7 @@ func (c *core) say(k kind, pieces ...piece) {
 		resp.entries = append(resp.entries, entry{p.name, "1", p.any})
 	}
 	c.receive(resp)
-	c.flush(now.Add(time.Hour))
+	c.flush()
 }
 
 // One endpoint changes in one of many clusters: decoding, and building the service anew.

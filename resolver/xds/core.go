@@ -52,7 +52,8 @@ func (c *core) run() {
 			f(c)
 		}
 		now := time.Now()
-		due := earlier(c.expire(now), c.flush(now))
+		due := c.expire(now)
+		c.flush()
 		due = earlier(due, c.connect(now))
 		c.releaseReady()
 		if c.closing && c.link.stream == nil {

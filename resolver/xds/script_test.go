@@ -418,7 +418,6 @@ func watching(c *Client, name string) *told {
 
 // take returns what was told since the last take, once nothing more is coming.
 func (w *told) take() []telling {
-	time.Sleep(coalesce)
 	synctest.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()

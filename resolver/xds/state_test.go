@@ -277,7 +277,7 @@ func TestItem20NeverReceivedDoesNotExistAfter15s(t *testing.T) {
 		st := s.accept()
 		st.ask()
 		w.nothing(t)
-		time.Sleep(14*time.Second - coalesce)
+		time.Sleep(14 * time.Second)
 		w.nothing(t)
 		time.Sleep(time.Second)
 		var unknown *resolver.UnknownError

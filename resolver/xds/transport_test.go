@@ -337,8 +337,7 @@ func TestItem12NextResponseIsReadWhenTheSinksAreDone(t *testing.T) {
 		})
 		st := s.accept()
 		st.settle(worldOf(shop("a")...))
-		st.acked(endpoints, st.send(endpoints, "2", eds("a-e", "10.0.0.2:80")))
-		time.Sleep(coalesce)
+		gated := st.send(endpoints, "2", eds("a-e", "10.0.0.2:80"))
 		synctest.Wait() // the sink is at the gate
 		nonce := st.send(endpoints, "3", eds("a-e", "10.0.0.3:80"))
 		for range 50 {
@@ -346,14 +345,14 @@ func TestItem12NextResponseIsReadWhenTheSinksAreDone(t *testing.T) {
 		}
 		st.quiet()
 		close(gate)
+		st.acked(endpoints, gated)
 		st.acked(endpoints, nonce)
 		if n := len(st.settle(world{})); n != 50 {
 			t.Errorf("%d of 50 responses were answered", n)
 		}
-		time.Sleep(coalesce)
 		synctest.Wait()
-		if got := seen.Load(); got != 3 {
-			t.Errorf("%d reports, want 3: the burst is one", got)
+		if got := seen.Load(); got != 4 {
+			t.Errorf("%d reports, want 4: what says the same again is not told", got)
 		}
 	})
 }

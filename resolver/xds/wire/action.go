@@ -2,6 +2,7 @@ package wire
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -49,6 +50,9 @@ func decodeTimeout(p *place, m *routev3.RouteAction) time.Duration {
 	return timeout
 }
 
+// servedConditions are the conditions that take effect. The others wait for the rest of the policy: their lists, and per_try_timeout.
+const servedConditions = resilience.OnConnectFailure | resilience.OnRefusedStream | resilience.OnUnavailable | resilience.OnCancelled
+
 // decodeRetry reads a retry policy. One that repeats nothing, be it for want of
 // attempts or of conditions that are known, is none.
 func decodeRetry(p *place, m *routev3.RetryPolicy) resilience.Retry {
@@ -58,6 +62,10 @@ func decodeRetry(p *place, m *routev3.RetryPolicy) resilience.Retry {
 	p.ignores(m, "retry_on", "num_retries", "retry_back_off", "retry_host_predicate",
 		"host_selection_retry_max_attempts", "retriable_status_codes")
 	on, unknown := resilience.ParseConditions(m.GetRetryOn())
+	if later := on &^ servedConditions; later != 0 {
+		on &= servedConditions
+		unknown = append(unknown, strings.Split(later.String(), ",")...)
+	}
 	for _, name := range slices.Compact(unknown) {
 		if name == "retriable-status-codes" && len(m.GetRetriableStatusCodes()) == 0 {
 			continue
