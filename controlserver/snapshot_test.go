@@ -79,7 +79,7 @@ func TestResourceThatClientsCannotTakeIsNotSent(t *testing.T) {
 	}
 	p := publish.New(catalog.Merge(catalog.Fragment{Objects: objects}), nil)
 	const name = "outbound|80||payments.default.svc.cluster.local"
-	for dialect, sent := range map[publish.Dialect]bool{publish.GRPC: false, publish.Weft: true} {
+	for dialect, sent := range map[publish.Dialect]bool{publish.GRPC: false, publish.GRPCLeast: false, publish.Weft: true} {
 		var failed []string
 		s := newSnapshot(p.View(publish.Client{Dialect: dialect, Namespace: "default"}), 1, func(_, name string, err error) {
 			failed = append(failed, name+": "+err.Error())

@@ -85,7 +85,7 @@ type View struct {
 // its stream, and with it all other updates.
 func (v *View) Limit() int {
 	const rest = 64 << 10 // of the response, and to be safe
-	if v.client.Dialect == GRPC {
+	if v.client.Dialect.isGRPC() {
 		return 4<<20 - rest // gRPC's default
 	}
 	return 16<<20 - rest // resolver/xds
