@@ -13,7 +13,11 @@ func TestParseConditions(t *testing.T) {
 	}{
 		{"", 0, nil},
 		{"connect-failure,refused-stream, unavailable ,cancelled", OnConnectFailure | OnRefusedStream | OnUnavailable | OnCancelled, nil},
-		{"5xx,unavailable,,503", OnUnavailable, []string{"5xx", "503"}},
+		{"6xx,unavailable,,503", OnUnavailable, []string{"6xx", "503"}},
+		{"5xx,gateway-error,reset,reset-before-request,envoy-ratelimited,retriable-4xx", On5xx | OnGatewayError | OnReset | OnResetBeforeRequest | OnEnvoyRateLimited | OnRetriable4xx, nil},
+		{"retriable-status-codes,retriable-headers,http3-post-connect-failure", OnRetriableStatusCodes | OnRetriableHeaders | OnHTTP3PostConnectFailure, nil},
+		{"deadline-exceeded,internal,resource-exhausted", OnDeadlineExceeded | OnInternal | OnResourceExhausted, nil},
+		{"retriable-status-code,5XX", 0, []string{"retriable-status-code", "5XX"}},
 	} {
 		got, unknown := ParseConditions(tc.list)
 		if got != tc.want || !slices.Equal(unknown, tc.unknown) {
@@ -22,5 +26,11 @@ func TestParseConditions(t *testing.T) {
 		if again, _ := ParseConditions(got.String()); again != got {
 			t.Errorf("ParseConditions(%q) = %v, want %v", got.String(), again, got)
 		}
+	}
+}
+
+func TestEveryConditionHasAName(t *testing.T) {
+	if got, unknown := ParseConditions(Conditions(allConditions).String()); got != allConditions || unknown != nil || OnResourceExhausted<<1 != allConditions+1 {
+		t.Errorf("%v, %q", got, unknown)
 	}
 }

@@ -1,11 +1,21 @@
 // Package resilience decides whether a call may go, may go again, and has
 // waited long enough. It decides only: the engine acts.
+//
+// What is configured is a value: it is built whole, never changed, and its Check
+// names all that makes no sense in it. What must survive a change of configuration
+// is live, is made by a New function unless its zero value says otherwise, takes
+// the value in force with each question, and is safe for concurrent use. Where a
+// question depends on time, the caller hands in what its clock says, and where it
+// depends on chance, a random number.
 package resilience
 
 // An Outcome is how an attempt ended, in terms that gRPC and HTTP share.
 type Outcome struct {
 	// Err is what kept the attempt from being answered; nil if the server answered.
 	Err error
+	// Header is the answer's headers, and trailers if there are any; nil if
+	// nobody can read them. It is read before the answer is discarded, not after.
+	Header Header
 	// Status is the HTTP status of the answer; 0 if there is none.
 	Status int
 	// Code is the gRPC status code when GRPC is set.
@@ -14,6 +24,9 @@ type Outcome struct {
 	GRPC bool
 	// Cause says what kind of failure Err is.
 	Cause Cause
+	// Idempotent says that the call does no harm when it is processed twice: an HTTP
+	// method that is so by definition (RFC 9110, 9.2.2), or one declared to be.
+	Idempotent bool
 }
 
 // A Cause is what went wrong below the protocol's own answers.
@@ -29,6 +42,7 @@ const (
 	Reset                // the connection broke after the call was sent, before the answer (Envoy reset)
 	Canceled             // the caller gave up
 	Timeout              // the deadline passed
+	TryTimeout           // the attempt's own time was up, the call's is not (Envoy per_try_timeout)
 )
 
 // Unprocessed reports that no server has seen the call, so that it is always safe to repeat.
@@ -41,10 +55,22 @@ func (o Outcome) OK() bool {
 	}
 	if o.GRPC {
 		switch o.Code {
-		case 2, 4, 8, 13, 14, 15: // Unknown, DeadlineExceeded, ResourceExhausted, Internal, Unavailable, DataLoss
+		case codeUnknown, codeDeadlineExceeded, codeResourceExhausted, codeInternal, codeUnavailable, codeDataLoss:
 			return false
 		}
 		return true
 	}
 	return o.Err == nil && o.Status < 500
 }
+
+// The gRPC status codes that decisions turn on.
+const (
+	codeCancelled         = 1
+	codeUnknown           = 2
+	codeDeadlineExceeded  = 4
+	codeResourceExhausted = 8
+	codeInternal          = 13
+	codeUnavailable       = 14
+	codeDataLoss          = 15
+	lastCode              = 16
+)
