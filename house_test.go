@@ -94,6 +94,9 @@ var theirs = []struct{ path, importers string }{
 	{"github.com/fsnotify/fsnotify", "controlserver/source/yamldir"},
 	{"github.com/spf13/cobra", "controlserver/cmd/meshctl"},
 	{"golang.org/x/term", "examples/*"},
+	{"golang.org/x/tools/txtar", "mesh"}, // tests
+	{"github.com/sony/gobreaker/v2", "resilience"},
+	{"golang.org/x/time", "resilience"},
 
 	{"net/http", "mesh mesh/meshtest mesh/internal/httpadapter " +
 		"controlserver controlserver/web controlserver/explain controlserver/catalog controlserver/cmd/meshctl examples/*"},
