@@ -65,6 +65,14 @@ type Cluster struct {
 	HTTP2 bool
 	// TLS is what the endpoints must prove; nil means plaintext.
 	TLS *identity.ClientTLS
+	// Thresholds bound what this process has in flight to the cluster, by priority; nil
+	// means resilience.DefaultThresholds (Envoy circuit_breakers.thresholds).
+	Thresholds *[resilience.Priorities]resilience.Thresholds
+	// Budget bounds retries to a share of the calls; nil means Thresholds.MaxRetries
+	// bounds them (Envoy retry_budget).
+	Budget *resilience.Budget
+	// Outlier ejects hosts that fail; nil never does (Envoy outlier_detection).
+	Outlier *balancer.Outlier
 }
 
 // An Inbound is all that a server must know to serve one address.
