@@ -8,11 +8,12 @@
 // Only the lowest priority number that has a serving endpoint is used, and all of
 // its serving endpoints are alike but for their weights: LocalityWeight does not
 // count. That is what Envoy does while all hosts are healthy and no locality
-// policy is set.
+// policy is set. An [Outlier] takes hosts that fail out of service for a while; see [Group.Detect].
 package balancer
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,8 +30,12 @@ type Group struct {
 	endpoints []Endpoint // what Update was given last
 	hosts     map[string]*Host
 	list      []*Host // in the order of the configuration
+	out       int     // how many are ejected
+	back      int64   // when the first of them is to come back
+	boundary  int64   // when the interval ends
 
-	picker atomic.Pointer[Picker]
+	picker    atomic.Pointer[Picker]
+	detection atomic.Pointer[detection]
 }
 
 // Update makes the group serve exactly these endpoints, which are kept and must not
@@ -52,7 +57,7 @@ func (g *Group) Update(p Policy, endpoints []Endpoint) (changed bool) {
 		}
 		h := g.hosts[e.Addr]
 		if h == nil {
-			h = newHost(e)
+			h = newHost(g, e)
 			changed = true
 		} else {
 			h.endpoint.Store(e)
@@ -60,20 +65,17 @@ func (g *Group) Update(p Policy, endpoints []Endpoint) (changed bool) {
 		next[e.Addr] = h
 		list = append(list, h)
 	}
-	var picker *Picker
-	if serving := serving(list); len(serving) > 0 {
-		p := newPicker(p, serving)
-		picker = &p
-	}
+	old := g.hosts
+	g.policy, g.endpoints, g.hosts, g.list = p, endpoints, next, list
 	// The picker goes first: who is released by a departed host finds the new ones.
-	g.picker.Store(picker)
-	for addr, h := range g.hosts {
+	g.settle()
+	for addr, h := range old {
 		if next[addr] == nil {
 			changed = true
+			h.record.out.Store(false)
 			close(h.gone)
 		}
 	}
-	g.policy, g.endpoints, g.hosts, g.list = p, endpoints, next, list
 	return changed
 }
 
@@ -82,6 +84,11 @@ func (g *Group) Close() { g.Update(Policy{}, nil) }
 
 // Pick returns the host for an attempt, or ErrNoHost.
 func (g *Group) Pick(w Want) (*Host, error) {
+	if d := g.detection.Load(); d != nil {
+		if due := d.due.Load(); due != never && d.now() >= due {
+			g.sweep(d, due)
+		}
+	}
 	if p := g.picker.Load(); p != nil {
 		return (*p).Pick(w), nil
 	}
@@ -92,23 +99,47 @@ func (g *Group) Pick(w Want) (*Host, error) {
 func (g *Group) Hosts() []*Host {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.refresh()
 	return slices.Clone(g.list)
 }
 
-// serving returns the hosts of the lowest priority that may be given calls.
-func serving(hosts []*Host) (first []*Host) {
-	best := ^uint32(0)
+// inService returns the hosts that may be given calls: those of the lowest priority
+// of which at least minHealth percent are not ejected, without the ejected ones. If there
+// is no such priority, ejections do not count, unless minHealth is 0.
+func inService(hosts []*Host, minHealth uint32) []*Host {
+	for from := uint64(0); ; {
+		in, priority := serving(hosts, from)
+		all := len(in)
+		if all == 0 {
+			break
+		}
+		in = slices.DeleteFunc(in, (*Host).Ejected)
+		if len(in) > 0 && uint64(len(in))*100 >= uint64(all)*uint64(minHealth) {
+			return in
+		}
+		from = uint64(priority) + 1
+	}
+	if minHealth == 0 {
+		return nil
+	}
+	all, _ := serving(hosts, 0)
+	return all
+}
+
+// serving returns the hosts that serve by configuration, of the lowest priority that has any and is not below from.
+func serving(hosts []*Host, from uint64) (first []*Host, priority uint32) {
+	priority = math.MaxUint32
 	for _, h := range hosts {
 		e := h.Endpoint()
-		if !e.Serves() || e.Priority > best {
+		if !e.Serves() || e.Priority > priority || uint64(e.Priority) < from {
 			continue
 		}
-		if e.Priority < best {
-			best, first = e.Priority, first[:0]
+		if e.Priority < priority {
+			priority, first = e.Priority, first[:0]
 		}
 		first = append(first, h)
 	}
-	return first
+	return first, priority
 }
 
 // same reports whether a and b are one slice.

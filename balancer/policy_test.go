@@ -7,7 +7,7 @@ import (
 
 func live(weights ...uint32) (hosts []*Host) {
 	for i, w := range weights {
-		hosts = append(hosts, newHost(&Endpoint{Addr: fmt.Sprint(i), Weight: w}))
+		hosts = append(hosts, newHost(new(Group), &Endpoint{Addr: fmt.Sprint(i), Weight: w}))
 	}
 	return hosts
 }

@@ -191,7 +191,7 @@ func hostsOutlive(t *testing.T, p balancer.Policy) {
 	if !before[0].Left() || before[1].Left() || after[2].Left() {
 		t.Error("Gone is not closed of the host that left, and of it alone")
 	}
-	before[1].Finish(true, 0)
+	before[1].Finish(balancer.Answered, 0)
 	g.Update(p, endpoints(1))
 	if h := pick(t, g, nil); h == before[0] || h.Left() {
 		t.Error("an address that returns is not a new host")
@@ -242,7 +242,7 @@ func concurrent(t *testing.T, p balancer.Policy) {
 					return
 				}
 				h.Begin()
-				h.Finish(true, 0)
+				h.Finish(balancer.Answered, 0)
 			}
 		})
 	}
@@ -289,7 +289,7 @@ func count(t *testing.T, g *balancer.Group, w avoid, picks int) map[string]int {
 		h := pick(t, g, w)
 		h.Begin()
 		got[h.Addr()]++
-		h.Finish(true, 0)
+		h.Finish(balancer.Answered, 0)
 	}
 	return got
 }

@@ -142,7 +142,11 @@ func (a *Attempt) end(o resilience.Outcome) bool {
 	if a.ended.Swap(true) {
 		return false
 	}
-	a.Host.Finish(o.OK(), time.Since(a.start))
+	result := balancer.Answered
+	if !o.OK() {
+		result = balancer.Failed
+	}
+	a.Host.Finish(result, time.Since(a.start))
 	if obs := a.call.service.engine.config.Observer; obs != nil {
 		obs.AttemptFinished(a.call, a, o)
 	}
