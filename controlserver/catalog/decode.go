@@ -21,6 +21,7 @@ import (
 type decoder struct {
 	report func(n *yaml.Node, p *path, s Severity, format string, args ...any)
 	served map[string]bool
+	zeros  map[string]string
 }
 
 // message fills m. schema is the path without indexes, by which served is asked;
@@ -42,9 +43,10 @@ func (d *decoder) message(n *yaml.Node, m protoreflect.Message, p *path, schema 
 			d.unknown(f.key, fp, all)
 			continue
 		}
-		below := schema
+		below, zero := schema, ""
 		if schema != "*" {
 			below = strings.TrimPrefix(schema+"."+fd.JSONName(), ".")
+			zero = d.zeros[below]
 			whole, ok := d.served[below]
 			if !ok {
 				d.report(f.key, fp, Warning, "not supported yet")
@@ -79,6 +81,9 @@ func (d *decoder) message(n *yaml.Node, m protoreflect.Message, p *path, schema 
 		default:
 			if value, ok := d.scalar(v, fd, fp); ok {
 				m.Set(fd, value)
+				if zero != "" && !m.Has(fd) {
+					d.report(f.key, fp, Warning, "%s", zero)
+				}
 			}
 		}
 	}

@@ -53,6 +53,8 @@ func (v *validator) trafficPolicy(p *path, t *networking.TrafficPolicy) {
 		}
 		v.policies(at, s)
 	}
+	// Over 100 the webhook lets pass, the CRD's schema does not.
+	v.percent(p.field("retryBudget").field("percent"), t.GetRetryBudget().GetPercent().GetValue())
 	if tn := t.GetTunnel(); tn != nil {
 		at := p.field("tunnel")
 		v.host(at.field("targetHost"), tn.GetTargetHost(), false)
@@ -163,11 +165,15 @@ func (v *validator) outlierDetection(p *path, o *networking.OutlierDetection) {
 	if o == nil {
 		return
 	}
-	if o.GetConsecutiveErrors() != 0 { //nolint:staticcheck // old documents have it
+	if n := o.GetConsecutiveErrors(); n < 0 { //nolint:staticcheck // old documents have it
+		v.fail(p.field("consecutiveErrors"), "must not be negative")
+	} else if n > 0 {
 		v.warn(p.field("consecutiveErrors"), "is old; use consecutiveGatewayErrors or consecutive5xxErrors")
 	}
 	if o.GetConsecutiveLocalOriginFailures() != nil && !o.GetSplitExternalLocalOriginErrors() {
 		v.fail(p.field("consecutiveLocalOriginFailures"), "needs splitExternalLocalOriginErrors: true")
+	} else if n := o.GetConsecutiveLocalOriginFailures(); n != nil && n.GetValue() == 0 {
+		v.warn(p.field("consecutiveLocalOriginFailures"), "0 means the default, 5 (Istio)")
 	}
 	v.duration(p.field("interval"), o.GetInterval())
 	v.duration(p.field("baseEjectionTime"), o.GetBaseEjectionTime())

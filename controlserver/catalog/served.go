@@ -25,17 +25,59 @@ var served = map[string]map[string]bool{
 		"http.match.sourceLabels": true, "http.match.sourceNamespace": true,
 		"http.route": false, "http.route.destination": true, "http.route.weight": true,
 		"http.retries": false, "http.retries.attempts": true, "http.retries.retryOn": true,
+		"http.retries.perTryTimeout": true, "http.retries.backoff": true, "http.retries.retryIgnorePreviousHosts": true,
 	},
-	KindDestinationRule: {
-		"host": true, "exportTo": true,
-		"trafficPolicy": false, "trafficPolicy.loadBalancer": false, "trafficPolicy.loadBalancer.simple": true,
-		"trafficPolicy.portLevelSettings": false, "trafficPolicy.portLevelSettings.port": true,
-		"trafficPolicy.portLevelSettings.loadBalancer":        false,
-		"trafficPolicy.portLevelSettings.loadBalancer.simple": true,
-		"subsets": false, "subsets.name": true, "subsets.labels": true,
-		"subsets.trafficPolicy": false, "subsets.trafficPolicy.loadBalancer": false,
-		"subsets.trafficPolicy.loadBalancer.simple": true,
-	},
+	KindDestinationRule: destinationRuleFields(),
+}
+
+// policyBlocks are the fields served in the blocks that stand in a traffic policy and per port alike.
+var policyBlocks = map[string]bool{
+	"loadBalancer": false, "loadBalancer.simple": true,
+	"connectionPool":     false,
+	"connectionPool.tcp": false, "connectionPool.tcp.maxConnections": true, "connectionPool.tcp.connectTimeout": true,
+	"connectionPool.http": false, "connectionPool.http.http1MaxPendingRequests": true,
+	"connectionPool.http.http2MaxRequests": true, "connectionPool.http.maxRetries": true,
+	"outlierDetection": false, "outlierDetection.consecutiveErrors": true,
+	"outlierDetection.consecutive5xxErrors": true, "outlierDetection.consecutiveGatewayErrors": true,
+	"outlierDetection.splitExternalLocalOriginErrors": true, "outlierDetection.consecutiveLocalOriginFailures": true,
+	"outlierDetection.interval": true, "outlierDetection.baseEjectionTime": true,
+	"outlierDetection.maxEjectionPercent": true, "outlierDetection.minHealthPercent": true,
+}
+
+func destinationRuleFields() map[string]bool {
+	all := map[string]bool{"host": true, "exportTo": true, "subsets": false, "subsets.name": true, "subsets.labels": true}
+	for _, policy := range policies {
+		all[policy], all[policy+".retryBudget"] = false, false
+		all[policy+".retryBudget.percent"], all[policy+".retryBudget.minRetryConcurrency"] = true, true
+		all[policy+".portLevelSettings"], all[policy+".portLevelSettings.port"] = false, true
+		for field, whole := range policyBlocks {
+			all[policy+"."+field], all[policy+".portLevelSettings."+field] = whole, whole
+		}
+	}
+	return all
+}
+
+// policies are where a DestinationRule has traffic policies.
+var policies = [...]string{"trafficPolicy", "subsets.trafficPolicy"}
+
+// zeros says what a 0 that is written means, by kind and path as in served, where Istio
+// does not tell it from a field that is left out.
+var zeros = map[string]map[string]string{KindDestinationRule: destinationRuleZeros()}
+
+func destinationRuleZeros() map[string]string {
+	const noLimit = "0 is no limit (Istio); the least that can be asked for is 1"
+	all := map[string]string{}
+	for _, policy := range policies {
+		all[policy+".retryBudget.minRetryConcurrency"] = "0 means the default, 3 (Istio)"
+		for _, at := range [...]string{policy, policy + ".portLevelSettings"} {
+			all[at+".connectionPool.tcp.maxConnections"] = noLimit
+			all[at+".connectionPool.http.http1MaxPendingRequests"] = noLimit
+			all[at+".connectionPool.http.http2MaxRequests"] = noLimit
+			all[at+".connectionPool.http.maxRetries"] = noLimit
+			all[at+".outlierDetection.maxEjectionPercent"] = "0 means the default, 10 (Istio)"
+		}
+	}
+	return all
 }
 
 // versions are the versions of networking.istio.io in which the served kinds are written.

@@ -121,7 +121,7 @@ func (v *validator) regex(p *path, expr string) {
 }
 
 func (v *validator) percent(p *path, value float64) {
-	if value < 0 || value > 100 {
+	if !(value >= 0 && value <= 100) { // not a number neither
 		v.fail(p, "%v is out of range: 0 to 100", value)
 	}
 }

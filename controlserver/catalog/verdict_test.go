@@ -11,6 +11,7 @@ import (
 // stricter are documents that Istio's webhook lets pass and we refuse, each with the reason.
 var stricter = map[string]string{
 	"dr-unknown-field":           "kubectl's strict field validation refuses it before the webhook sees it, and a misspelt field must not be dropped",
+	"dr-retrybudget-101":         "the CRD's schema refuses it, and Envoy refuses the whole cluster",
 	"match-uri-two-kinds":        "two of a oneof: the CRD's schema refuses it, and one of the two would be dropped",
 	"r-redirect-port-and-derive": "two of a oneof: the CRD's schema refuses it, and one of the two would be dropped",
 }

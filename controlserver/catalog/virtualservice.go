@@ -2,9 +2,7 @@ package catalog
 
 import (
 	"math"
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -77,7 +75,7 @@ func (v *validator) route(p *path, r *networking.HTTPRoute) {
 	v.actions(p, r)
 	v.weights(p.field("route"), r.GetRoute())
 	v.duration(p.field("timeout"), r.GetTimeout())
-	v.retries(p.field("retries"), r.GetRetries())
+	v.retries(p.field("retries"), r)
 	v.fault(p.field("fault"), r.GetFault())
 	v.mirrors(p, r)
 	if age := r.GetCorsPolicy().GetMaxAge(); age != nil && (age.GetNanos() != 0 || age.GetSeconds() < 0) {
@@ -163,53 +161,6 @@ func (v *validator) destination(p *path, d *networking.Destination) {
 	}
 	if d.GetPort() != nil {
 		v.port(p.field("port").field("number"), d.GetPort().GetNumber())
-	}
-}
-
-// retryConditions are the words of retryOn (Envoy x-envoy-retry-on,
-// x-envoy-retry-grpc-on); true are those that take effect.
-var retryConditions = map[string]bool{
-	"connect-failure": true, "refused-stream": true, "unavailable": true, "cancelled": true,
-	"5xx": false, "gateway-error": false, "reset": false, "reset-before-request": false, "retriable-4xx": false,
-	"retriable-status-codes": false, "retriable-headers": false, "envoy-ratelimited": false,
-	"http3-post-connect-failure": false, "deadline-exceeded": false, "internal": false, "resource-exhausted": false,
-}
-
-func (v *validator) retries(p *path, r *networking.HTTPRetry) {
-	if r == nil {
-		return
-	}
-	switch {
-	case r.GetAttempts() < 0:
-		v.fail(p.field("attempts"), "must not be negative")
-	case r.GetAttempts() == 0 && (r.GetRetryOn() != "" || r.GetPerTryTimeout() != nil || r.GetRetryRemoteLocalities() != nil):
-		v.fail(p, "attempts is 0, which turns retries off, and more is set")
-	}
-	v.duration(p.field("perTryTimeout"), r.GetPerTryTimeout())
-	v.duration(p.field("backoff"), r.GetBackoff())
-	if r.GetRetryOn() == "" {
-		return
-	}
-	at := p.field("retryOn")
-	for word := range strings.SplitSeq(r.GetRetryOn(), ",") {
-		word = strings.TrimSpace(word)
-		if code, err := strconv.Atoi(word); err == nil {
-			if http.StatusText(code) == "" {
-				v.fail(at, "%d is not an HTTP status", code)
-			} else {
-				v.warn(at, "%q is not supported yet", word)
-			}
-			continue
-		}
-		works, known := retryConditions[word]
-		switch {
-		case !known && closest(word, sorted(retryConditions)) != "":
-			v.fail(at, "unknown condition %q; did you mean %q?", word, closest(word, sorted(retryConditions)))
-		case !known:
-			v.fail(at, "unknown condition %q", word)
-		case !works:
-			v.warn(at, "%q is not supported yet", word)
-		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/controlserver/catalog"
+	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 )
 
@@ -36,51 +37,39 @@ func (v *View) cluster(s *catalog.Service, port catalog.Port, subset string) res
 		Name:  clusterName(port.Number, subset, s.Host),
 		HTTP2: port.Protocol == catalog.HTTP2 || port.Protocol == catalog.GRPC,
 	}
-	c.Balance.Kind = v.balance(s, port, subset)
+	rule := v.traffic(s, port, subset)
+	c.Balance.Kind = v.balance(rule.balance)
+	c.Thresholds = thresholds(rule.pool)
+	if v.client.Dialect.isGRPC() {
+		// Of all that bounds a cluster gRPC knows one limit (gRFC A32), of what ejects hosts nothing
+		// that a DestinationRule can ask for (gRFC A50).
+		if c.Thresholds[resilience.DefaultPriority].MaxRequests == unlimited {
+			c.Thresholds = nil
+		}
+		return c
+	}
+	c.ConnectTimeout = connectTimeout(rule.pool)
+	c.Budget = budget(rule.budget)
+	c.Outlier = outlier(rule.outlier)
 	return c
 }
 
 // balance is how a cluster is balanced. gRPC's clients refuse clusters with what they
 // lack; over many calls round robin, which they all have, shares alike.
-func (v *View) balance(s *catalog.Service, port catalog.Port, subset string) balancer.Kind {
-	kind := v.configured(s, port, subset)
+func (v *View) balance(lb *networking.LoadBalancerSettings) balancer.Kind {
+	kind := balancer.LeastRequest
+	switch lb.GetSimple() {
+	case networking.LoadBalancerSettings_ROUND_ROBIN:
+		kind = balancer.RoundRobin
+	case networking.LoadBalancerSettings_RANDOM:
+		kind = balancer.Random
+	}
 	switch {
 	case kind == balancer.Random && v.client.Dialect.isGRPC(),
 		kind == balancer.LeastRequest && v.client.Dialect == GRPC:
 		return balancer.RoundRobin
 	}
 	return kind
-}
-
-// configured is the balancing that the DestinationRule asks for; without a word of it, least request.
-func (v *View) configured(s *catalog.Service, port catalog.Port, subset string) balancer.Kind {
-	rule := v.catalog.DestinationRule(v.client.Namespace, s)
-	if rule == nil {
-		return balancer.LeastRequest
-	}
-	lb := balancing(rule.Spec.GetTrafficPolicy(), port.Number)
-	if sub, ok := rule.Subset(subset); ok {
-		// A block of the subset takes the place of the rule's block.
-		lb = cmp.Or(balancing(sub.GetTrafficPolicy(), port.Number), lb)
-	}
-	switch lb.GetSimple() {
-	case networking.LoadBalancerSettings_ROUND_ROBIN:
-		return balancer.RoundRobin
-	case networking.LoadBalancerSettings_RANDOM:
-		return balancer.Random
-	}
-	return balancer.LeastRequest
-}
-
-// balancing is the load balancing of a port; nil if nothing is said. Settings of
-// the port replace those of the destination whole, also where they leave a block out.
-func balancing(p *networking.TrafficPolicy, port uint32) *networking.LoadBalancerSettings {
-	for _, l := range p.GetPortLevelSettings() {
-		if l.GetPort().GetNumber() == port {
-			return l.GetLoadBalancer()
-		}
-	}
-	return p.GetLoadBalancer()
 }
 
 // endpoints are who serves a cluster, in a stable order.

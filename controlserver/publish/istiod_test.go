@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weftmesh/weft/balancer"
+	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 	"github.com/weftmesh/weft/resolver/xds/wire"
 )
@@ -26,7 +27,6 @@ type difference struct{ test, what, why string }
 
 var differences = map[Dialect][]difference{
 	Weft: {
-		{"03-retries-timeouts", "route full", backoff},
 		{"06-destinationrule", "cluster outbound|8080||echo.demo.svc.cluster.local", random},
 		{"06-destinationrule", "cluster outbound|8080|v2|echo.demo.svc.cluster.local", random},
 	},
@@ -42,7 +42,6 @@ var gRPC = []difference{
 	{"02-match", "route method", constant},
 	{"02-match", "route scheme", constant},
 	{"02-match", "route query", noQuery},
-	{"03-retries-timeouts", "route full", backoff},
 }
 
 // Reasons. That clients get least request where nothing is said, as sidecars do,
@@ -51,7 +50,6 @@ const (
 	absent   = "gRPC's client never matches an absent header: two routes say what istiod's one means"
 	constant = "an RPC's method and scheme are known: gRPC's client would never match them, and does not have to"
 	noQuery  = "an RPC has no query: the route can match nothing"
-	backoff  = "retries.backoff is reported as not supported yet"
 	random   = "our own client knows RANDOM; istiod drops it for lack of support in gRPC"
 	least    = "most gRPC clients refuse a cluster with LEAST_REQUEST"
 )
@@ -193,13 +191,20 @@ func routesByName(t *wire.RouteTable) (routes map[string][]resolver.Route, order
 	return routes, order
 }
 
-// normalCluster leaves out what has no meaning for gRPC, and the defaults.
+// normalCluster leaves out what has no meaning for gRPC, and the defaults. What else
+// bounds a cluster is compared with what istiod tells a sidecar.
 func normalCluster(c *wire.Cluster) wire.Cluster {
 	out := *c
 	out.Warnings = nil
 	out.HTTP2 = false
 	out.ConnectTimeout = 0
 	out.Balance.Choices = 0
+	out.Budget, out.Outlier = nil, nil
+	if all := c.Thresholds; all != nil && all[resilience.DefaultPriority].MaxRequests == unlimited {
+		out.Thresholds = nil
+	} else if all != nil {
+		out.Thresholds = &[resilience.Priorities]resilience.Thresholds{{MaxRequests: all[resilience.DefaultPriority].MaxRequests}}
+	}
 	return out
 }
 

@@ -13,13 +13,6 @@ import (
 	"github.com/weftmesh/weft/resolver"
 )
 
-// defaultRetry is what holds where a VirtualService does not speak of retries
-// (Istio's default: two retries of what was not processed or not available).
-var defaultRetry = resilience.Retry{
-	Attempts: 2,
-	On:       resilience.OnConnectFailure | resilience.OnRefusedStream | resilience.OnUnavailable | resilience.OnCancelled,
-}
-
 // routes are the routes of calls that a client makes to a port of a service.
 func (v *View) routes(s *catalog.Service, port catalog.Port) []resolver.Route {
 	own := resolver.Route{
@@ -133,23 +126,6 @@ func (v *View) targets(vs *catalog.VirtualService, to []*networking.HTTPRouteDes
 		out[0].Weight = 1
 	}
 	return out
-}
-
-func policy(rule *networking.HTTPRoute) resilience.Policy {
-	p := resilience.Policy{Timeout: rule.GetTimeout().AsDuration(), Retry: defaultRetry}
-	r := rule.GetRetries()
-	if r == nil {
-		return p
-	}
-	p.Retry.Attempts = uint32(max(r.GetAttempts(), 0))
-	if r.GetRetryOn() != "" {
-		p.Retry.On, _ = resilience.ParseConditions(r.GetRetryOn())
-		p.Retry.On &= defaultRetry.On // the catalog has named those not supported
-	}
-	if p.Retry.Attempts == 0 {
-		p.Retry = resilience.Retry{}
-	}
-	return p
 }
 
 func match(m *networking.HTTPMatchRequest) resolver.Match {
