@@ -46,3 +46,33 @@ func BenchmarkUpdate(b *testing.B) {
 		g.Update(Policy{}, es[i%2])
 	}
 }
+
+// An attempt, from Pick to Finish, by what watches it.
+func BenchmarkAttempt(b *testing.B) {
+	for name, o := range map[string]*Outlier{
+		"off":      nil,
+		"in a row": {},
+		"rates":    {SuccessRate: &SuccessRate{}},
+	} {
+		for result, r := range map[string]Result{"answered": Answered, "mixed": Failed} {
+			b.Run(name+"/"+result, func(b *testing.B) {
+				var g Group
+				g.Update(Policy{}, numbered(10))
+				g.Detect(o)
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					h, err := g.Pick(Want{})
+					if err != nil {
+						b.Fatal(err)
+					}
+					h.Begin()
+					if i%2 == 0 {
+						h.Finish(Answered, 0)
+					} else {
+						h.Finish(r, 0)
+					}
+				}
+			})
+		}
+	}
+}

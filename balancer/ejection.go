@@ -46,15 +46,15 @@ func (g *Group) Detect(o *Outlier) {
 		g.settle()
 		return
 	}
-	d := &detection{rules: newRules(o), epoch: time.Now()}
+	r := newRules(o)
+	if old != nil && old.rules == r {
+		return
+	}
+	d := &detection{rules: r, counting: r.counts(), epoch: time.Now()}
 	if old != nil {
-		if old.rules == d.rules {
-			return
-		}
 		g.advance(old)
 		d.epoch = old.epoch
 	}
-	d.counting = d.counts()
 	g.boundary = never
 	if d.counting {
 		g.boundary = d.now() + int64(d.interval)

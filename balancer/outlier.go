@@ -4,18 +4,21 @@ import "time"
 
 // An Outlier says when a host that fails calls is taken out of service for a
 // while (Envoy outlier_detection; gRFC A50). The zero value of each field means
-// Envoy's default, which stands beside it.
+// Envoy's default, which stands beside it. What a failure in a row or a call counts
+// as is said by its [Result].
 type Outlier struct {
-	Interval           time.Duration // between two looks at the success rates: 10 s
+	Interval           time.Duration // between two looks at the success rates: 10 s; at least 100 ms
 	BaseEjection       time.Duration // times how often the host was ejected is how long it stays out: 30 s
 	MaxEjection        time.Duration // the most it stays out: 300 s, or BaseEjection if that is more
 	EjectionJitter     time.Duration // added at random, up to this: 0
 	MaxEjectionPercent *uint32       // how much of the cluster may be out: 10; one host may always be
 
+	// How many failures in a row eject; 0 never does.
+
 	Consecutive5xx         *uint32 // 5; errors of all kinds
 	ConsecutiveGateway     *uint32 // 5; 502, 503, 504 and what has no answer
 	ConsecutiveLocalOrigin *uint32 // 5; with SplitLocalOrigin
-	SplitLocalOrigin       bool    // errors that no server answered count apart from those it did
+	SplitLocalOrigin       bool    // errors that no server answered count apart from those it did, and not in rates
 	Enforcing5xx           *uint32 // percent of ejections that are carried out: 100
 	EnforcingGateway       *uint32 // 0
 	EnforcingLocalOrigin   *uint32 // 100
@@ -36,7 +39,7 @@ type SuccessRate struct {
 	StdevFactor  *uint32 // in thousandths of a standard deviation: 1900
 }
 
-// A FailurePercentage ejects hosts that fail more than a share of their calls.
+// A FailurePercentage ejects hosts that fail a share of their calls, or more.
 type FailurePercentage struct {
 	Threshold    *uint32 // percent: 85
 	Enforcing    *uint32 // percent: 0

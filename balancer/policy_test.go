@@ -159,6 +159,7 @@ func TestFirstOfEndpointsWithOneAddressCounts(t *testing.T) {
 func TestNames(t *testing.T) {
 	for got, want := range map[string]string{
 		LeastRequest.String(): "LEAST_REQUEST", Kind(9).String(): "INVALID", Draining.String(): "DRAINING", Health(9).String(): "INVALID",
+		GatewayFailed.String(): "GATEWAY_FAILED", Result(9).String(): "INVALID",
 	} {
 		if got != want {
 			t.Errorf("%s, want %s", got, want)

@@ -34,6 +34,7 @@ func Run(t *testing.T, p balancer.Policy) {
 		{"only serving hosts", onlyServing},
 		{"lowest priority first", lowestPriority},
 		{"hosts outlive updates", hostsOutlive},
+		{"ejected hosts get nothing", ejected},
 		{"no allocation", noAllocation},
 		{"concurrent picks and updates", concurrent},
 	} {
@@ -196,6 +197,26 @@ func hostsOutlive(t *testing.T, p balancer.Policy) {
 	if h := pick(t, g, nil); h == before[0] || h.Left() {
 		t.Error("an address that returns is not a new host")
 	}
+}
+
+func ejected(t *testing.T, p balancer.Policy) {
+	es := weighted(5, 1, 2, 4)
+	g := group(p, es)
+	g.Detect(&balancer.Outlier{})
+	for range 5 {
+		fail(g.Hosts()[0])
+	}
+	wantShares(t, g, nil, es[1:])
+	wantShares(t, g, avoid{addr(0): true, addr(3): true}, es[1:3])
+	g.Update(p, es[:1])
+	wantNone(t, g)
+	g.Detect(nil)
+	wantShares(t, g, nil, es[:1])
+}
+
+func fail(h *balancer.Host) {
+	h.Begin()
+	h.Finish(balancer.Failed, 0)
 }
 
 func noAllocation(t *testing.T, p balancer.Policy) {
