@@ -192,6 +192,8 @@ type Error = engine.Error
 //	Reset        Unavailable       503   maybe
 //	Deadline     DeadlineExceeded  504   maybe
 //	Canceled     Canceled          499   maybe
+//	Overloaded   Unavailable       503   no
+//	RateLimited  ResourceExhausted 429   no
 type Kind = engine.Kind
 
 // The kinds of [Error].
@@ -203,6 +205,8 @@ const (
 	Reset       = engine.Reset
 	Deadline    = engine.Deadline
 	Canceled    = engine.Canceled
+	Overloaded  = engine.Overloaded
+	RateLimited = engine.RateLimited
 )
 
 var (

@@ -32,15 +32,21 @@ type Call struct {
 	Unbounded bool
 	// WaitForHost says that a cluster without hosts is no failure but a reason to wait (gRPC wait-for-ready).
 	WaitForHost bool
+	// Idempotent says that the call does no harm when it is processed twice.
+	Idempotent bool
 
 	service   *Service
 	transport Transport
 	route     *route
 	cluster   *cluster
 	ctx       context.Context
-	cancel    context.CancelFunc // nil without a timeout of the route
+	cancel    context.CancelFunc // nil without a timeout of the route or its tries
 	start     time.Time          // zero without an observer
 	attempts  uint32
+	retries   uint32 // attempts that the retry policy counts, but for the first
+	admitted  bool   // the route's rate had room
+	retrying  bool   // a retry is counted in at the cluster
+	end       End
 	first     Attempt
 	last      *Attempt          // nil before the first
 	tried     [3]*balancer.Host // the last hosts that did not answer
@@ -96,12 +102,26 @@ func (c *Call) Host() *balancer.Host {
 // Attempts is how many attempts were begun.
 func (c *Call) Attempts() int { return int(c.attempts) }
 
+// End is why the call was not tried again.
+func (c *Call) End() End { return c.end }
+
 // Start is when the call began; it is kept only for an observer.
 func (c *Call) Start() time.Time { return c.start }
+
+// An End is why a call was not tried again, though its last attempt was one to be repeated.
+type End uint8
+
+// The ends.
+const (
+	Settled   End = iota // there was no reason to
+	Exhausted            // all retries of the policy were used (Envoy URX)
+	Unfunded             // the cluster's budget or threshold of retries had no room
+)
 
 // An Attempt is one try of a Call at one host.
 type Attempt struct {
 	Number  int // from 1
+	Retries int // how many attempts before this one were sent to a host, or were to be
 	Host    *balancer.Host
 	Cluster *resolver.Cluster
 	// Header is what the transport must add to the request, such as trace context. Names are in lower case.
@@ -112,7 +132,17 @@ type Attempt struct {
 	start time.Time
 	held  bool
 	ended atomic.Bool
+
+	clock  atomic.Uint32      // of the attempt's own time: running, stopped or expired
+	cancel context.CancelFunc // nil without a time of its own
 }
+
+// The states of an attempt's clock.
+const (
+	running uint32 = iota
+	stopped        // an answer came first
+	expired
+)
 
 // A Field is a header's name and value.
 type Field struct{ Name, Value string }
@@ -126,8 +156,19 @@ func (a *Attempt) Context() context.Context { return a.ctx }
 // Start is when the attempt began.
 func (a *Attempt) Start() time.Time { return a.start }
 
-// Hold leaves it to the transport to Finish the attempt.
-func (a *Attempt) Hold() { a.held = true }
+// Hold leaves it to the transport to Finish the attempt. It fails if the attempt's own time is up:
+// the context has ended, and Send is to return without an answer.
+func (a *Attempt) Hold() bool {
+	a.held = a.clock.CompareAndSwap(running, stopped)
+	return a.held
+}
+
+// expire ends an attempt that was not answered in its time.
+func (a *Attempt) expire() {
+	if a.clock.CompareAndSwap(running, expired) {
+		a.cancel()
+	}
+}
 
 // Finish ends a held attempt, and with it the call. Only the first Finish
 // counts; it may be called from any goroutine.
@@ -142,11 +183,8 @@ func (a *Attempt) end(o resilience.Outcome) bool {
 	if a.ended.Swap(true) {
 		return false
 	}
-	result := balancer.Answered
-	if !o.OK() {
-		result = balancer.Failed
-	}
-	a.Host.Finish(result, time.Since(a.start))
+	a.call.cluster.end(a.call.route.priority())
+	a.Host.Finish(resultOf(o), time.Since(a.start))
 	if obs := a.call.service.engine.config.Observer; obs != nil {
 		obs.AttemptFinished(a.call, a, o)
 	}

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/weftmesh/weft/balancer"
+	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 )
 
@@ -11,6 +13,7 @@ import (
 type cluster struct {
 	resolver.Cluster
 	*live
+	thresholds [resilience.Priorities]resilience.Thresholds
 }
 
 // live is what of a cluster survives a change of configuration.
@@ -18,18 +21,70 @@ type live struct {
 	hosts balancer.Group
 	// calls counts the calls in the cluster. retired is added when no plan names the cluster any more:
 	// calls that are in may end there, and who is last closes it.
-	calls atomic.Int64
+	calls    atomic.Int64
+	inUse    [resilience.Priorities]resilience.InUse
+	spending *resilience.Spending
 }
 
 const retired = 1 << 62
 
+func newLive() *live { return &live{spending: resilience.NewSpending(time.Now())} }
+
+func newCluster(c resolver.Cluster, l *live) *cluster {
+	out := &cluster{Cluster: c, live: l}
+	if c.Thresholds != nil {
+		out.thresholds = *c.Thresholds
+		return out
+	}
+	for i := range out.thresholds {
+		out.thresholds[i] = resilience.DefaultThresholds()
+	}
+	return out
+}
+
 // enter counts a call in. It fails if the cluster is retired; there is a newer plan then.
-func (l *live) enter(s *Service) bool {
-	if l.calls.Add(1) > retired {
-		l.leave(s)
+func (c *cluster) enter(s *Service) bool {
+	if c.calls.Add(1) > retired {
+		c.live.leave(s)
 		return false
 	}
+	if c.Budget != nil {
+		c.spending.Begin(c.Budget, time.Now())
+	}
 	return true
+}
+
+// leave counts a call out.
+func (c *cluster) leave(s *Service) {
+	if c.Budget != nil {
+		c.spending.End()
+	}
+	c.live.leave(s)
+}
+
+// begin counts an attempt in, unless the threshold of the priority is reached.
+func (c *cluster) begin(p resilience.Priority) bool {
+	return c.inUse[p].Requests.Enter(c.thresholds[p].MaxRequests)
+}
+
+// end counts an attempt out.
+func (c *cluster) end(p resilience.Priority) { c.inUse[p].Requests.Leave() }
+
+// retry counts a retry in, unless the budget, or the threshold where there is none, has no room for it.
+func (c *cluster) retry(p resilience.Priority) bool {
+	if c.Budget != nil {
+		return c.spending.Retry(c.Budget, time.Now())
+	}
+	return c.inUse[p].Retries.Enter(c.thresholds[p].MaxRetries)
+}
+
+// retried counts a retry out.
+func (c *cluster) retried(p resilience.Priority) {
+	if c.Budget != nil {
+		c.spending.Retried()
+		return
+	}
+	c.inUse[p].Retries.Leave()
 }
 
 // leave counts a call out; the last one of a retired cluster closes it.

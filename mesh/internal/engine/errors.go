@@ -14,6 +14,7 @@ var (
 	errNotKnown = errors.New("no configuration yet")
 	errNothing  = errors.New("resolver reported neither a service nor why there is none")
 	errPanicked = errors.New("panicked")
+	errRate     = errors.New("the route's rate is used up")
 )
 
 // Kind says why the mesh could not get an answer.
@@ -31,13 +32,17 @@ const (
 	Unreachable
 	// Reset: the connection broke before the answer; the call may have been processed.
 	Reset
-	// Deadline: the caller's or the route's time was up.
+	// Deadline: the caller's, the route's or the last attempt's time was up.
 	Deadline
 	// Canceled: the caller gave up.
 	Canceled
+	// Overloaded: the cluster has as much in flight as its thresholds allow; the call was not sent.
+	Overloaded
+	// RateLimited: the route's rate was used up; the call was not sent.
+	RateLimited
 )
 
-var kindNames = [...]string{"", "no service", "no route", "no host", "unreachable", "reset", "deadline exceeded", "canceled"}
+var kindNames = [...]string{"", "no service", "no route", "no host", "unreachable", "reset", "deadline exceeded", "canceled", "overloaded", "rate limited"}
 
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {
@@ -99,7 +104,7 @@ func (c *Call) failure(a *Attempt, o resilience.Outcome) *Error {
 	}
 	e.Host = a.Host.Addr()
 	switch {
-	case o.Cause == resilience.Timeout, errors.Is(c.ctx.Err(), context.DeadlineExceeded):
+	case o.Cause == resilience.Timeout, o.Cause == resilience.TryTimeout, errors.Is(c.ctx.Err(), context.DeadlineExceeded):
 		e.Kind = Deadline
 	case o.Cause == resilience.Canceled, c.ctx.Err() != nil:
 		e.Kind = Canceled

@@ -195,6 +195,14 @@ func idleEverywhere(t *testing.T, s *Service) {
 			if n := c.calls.Load(); n != 0 {
 				t.Errorf("cluster %s: %d calls after all have ended", name, n)
 			}
+			for i := range c.inUse {
+				if u := &c.inUse[i]; u.Requests.Count() != 0 || u.Retries.Count() != 0 {
+					t.Errorf("cluster %s: %d requests and %d retries after all have ended", name, u.Requests.Count(), u.Retries.Count())
+				}
+			}
+			if calls, retries := c.spending.InFlight(); calls != 0 || retries != 0 {
+				t.Errorf("cluster %s: a budget of %d calls and %d retries after all have ended", name, calls, retries)
+			}
 		}
 	}
 	if n := s.waiting.Load(); n != 0 {

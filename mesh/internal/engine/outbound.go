@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -36,13 +37,15 @@ func (s *Service) Do(ctx context.Context, call *Call, t Transport) (out resilien
 	} else {
 		// The deadline covers all that follows, pauses between attempts included.
 		call.withDeadline()
+		// Thresholds and outlier detection stand within the retries: outside, a call of three
+		// attempts would count as one in flight, and its host's failures not at all.
 		out, err = call.tries()
 	}
 	returned = true
 	return out, err
 }
 
-// enter matches the call to a route, chooses its cluster and counts the call in there.
+// enter matches the call to a route, asks the route's rate, chooses the cluster and counts the call in there.
 func (c *Call) enter() *Error {
 	for {
 		p, err := c.service.current(c.ctx)
@@ -61,6 +64,12 @@ func (c *Call) enter() *Error {
 		if c.route.refuse != nil {
 			return &Error{Kind: NoRoute, Service: c.service.name, Err: c.route.refuse}
 		}
+		// Rate before the cluster, and once a call: what is refused here must weigh on no
+		// budget, and a retry is no new call.
+		if !c.admitted && !c.route.allow(&c.Request) {
+			return &Error{Kind: RateLimited, Service: c.service.name, Err: fmt.Errorf("route %q: %w", c.route.Name, errRate)}
+		}
+		c.admitted = true
 		to := c.route.choose()
 		if to.cluster == nil {
 			return &Error{Kind: NoRoute, Service: c.service.name, Cluster: to.name, Err: to.unknown(c.route)}
@@ -74,90 +83,162 @@ func (c *Call) enter() *Error {
 }
 
 func (c *Call) withDeadline() {
-	timeout := c.route.Policy.Timeout
-	if timeout <= 0 || c.Unbounded {
+	if c.Unbounded {
 		return
 	}
-	if d, ok := c.ctx.Deadline(); ok && time.Until(d) <= timeout {
-		return
+	if timeout := c.route.Policy.Timeout; timeout > 0 {
+		if d, ok := c.ctx.Deadline(); !ok || time.Until(d) > timeout {
+			c.ctx, c.cancel = context.WithTimeout(c.ctx, timeout)
+			return
+		}
 	}
-	c.ctx, c.cancel = context.WithTimeout(c.ctx, timeout)
+	if c.route.Policy.Retry.TryTimeout > 0 {
+		// The attempts' contexts end with the call's.
+		c.ctx, c.cancel = context.WithCancel(c.ctx)
+	}
 }
 
 // tries sends the call to one host after the other.
 func (c *Call) tries() (resilience.Outcome, error) {
-	retries := uint32(1) // number of the try as the retry policy counts
 	for {
 		if c.ctx.Err() != nil {
 			return c.interrupted()
 		}
-		a, out := c.attempt()
-		if a == nil && c.WaitForHost {
+		host, err := c.pick()
+		if err != nil && c.WaitForHost {
+			c.retried()
 			if err := c.awaitHost(); err != nil {
 				return c.fail(err)
 			}
 			continue
 		}
-		if a == nil {
+		if err != nil {
+			out := resilience.Outcome{Err: err, Cause: resilience.Unsent}
 			err := c.failure(nil, out)
+			c.retried()
 			c.finish(out, err)
 			return out, err
 		}
-		var pause time.Duration
-		var again bool
-		if out.Cause == resilience.HostLeft && c.attempts < maxMoves {
-			// Not a retry: nobody has refused anything, the call is just moved.
-			again = c.transport.Replayable()
-		} else if pause, again = c.route.Policy.Retry.Next(retries, out); again {
-			again = c.transport.Replayable()
-			retries++
+		// Every attempt counts against the threshold, and what it refuses is not repeated: that
+		// would make more of what is too much.
+		if !c.cluster.begin(c.route.priority()) {
+			return c.fail(c.overloaded())
 		}
-		if again && c.ctx.Err() == nil && c.affords(&pause) && a.end(out) {
+		a, out := c.attempt(host)
+		c.retried()
+		if pause, again := c.again(a, out); again && a.end(out) {
 			if out.Cause != resilience.HostLeft { // who was never asked has not refused
-				c.tried[int(retries)%len(c.tried)] = a.Host
+				c.tried[int(c.retries)%len(c.tried)] = a.Host
 			}
 			c.sleep(pause)
 			continue
 		}
-		var err error
+		c.retried()
+		var failed error
 		if out.Err != nil {
-			err = c.failure(a, out)
+			failed = c.failure(a, out)
 		}
 		if !a.held {
 			a.end(out)
-			c.finish(out, err)
+			c.finish(out, failed)
 		}
-		return out, err
+		return out, failed
 	}
 }
 
 // maxMoves bounds how often one call follows hosts that leave under it.
 const maxMoves = 64
 
-// attempt picks a host and sends the call there once. The attempt is nil if there was no host.
-func (c *Call) attempt() (*Attempt, resilience.Outcome) {
+// again decides whether an attempt is followed by another, and after what pause. If it is, and is
+// a retry, that is counted in at the cluster.
+func (c *Call) again(a *Attempt, out resilience.Outcome) (pause time.Duration, again bool) {
+	if out.Cause == resilience.HostLeft && c.attempts < maxMoves {
+		// Not a retry: nobody has refused anything, the call is just moved.
+		return 0, c.transport.Replayable() && c.ctx.Err() == nil
+	}
+	retry := &c.route.Policy.Retry
+	if retry.Attempts == 0 {
+		return 0, false
+	}
+	out.Idempotent = c.Idempotent
+	d := retry.Decide(c.retries+1, out)
+	if !d.Again {
+		if c.retries >= retry.Attempts && retry.Decide(1, out).Again {
+			c.end = Exhausted
+		}
+		return 0, false
+	}
+	if !c.transport.Replayable() || c.ctx.Err() != nil {
+		return 0, false
+	}
+	pause = d.Jittered(rand.Float64())
+	if deadline, ok := c.ctx.Deadline(); ok && pause > 0 && time.Until(deadline) <= pause {
+		return 0, false
+	}
+	// The budget comes last: what is not sent for another reason must not be paid.
+	if !c.cluster.retry(c.route.priority()) {
+		c.end = Unfunded
+		return 0, false
+	}
+	c.retrying = true
+	c.retries++
+	return pause, true
+}
+
+// retried counts out the retry that has been answered, or is not made after all.
+func (c *Call) retried() {
+	if c.retrying {
+		c.retrying = false
+		c.cluster.retried(c.route.priority())
+	}
+}
+
+// pick chooses the host of the next attempt.
+func (c *Call) pick() (*balancer.Host, error) {
 	host, err := c.cluster.hosts.Pick(balancer.Want{Avoid: (*preference)(c)})
 	if err == nil && c.attempts > 0 && (*preference)(c).Avoid(host) {
 		// All connected hosts were tried: one that still connects is better than one
 		// that has not answered.
 		host, err = c.cluster.hosts.Pick(balancer.Want{Avoid: (*untried)(c)})
 	}
-	if err != nil {
-		return nil, resilience.Outcome{Err: err, Cause: resilience.Unsent}
-	}
+	return host, err
+}
+
+// attempt sends the call to the host once.
+func (c *Call) attempt(host *balancer.Host) (*Attempt, resilience.Outcome) {
 	c.attempts++
 	a := &c.first
 	if c.attempts > 1 {
 		a = new(Attempt)
 	}
-	a.Number, a.Host, a.Cluster, a.call, a.ctx = int(c.attempts), host, &c.cluster.Cluster, c, c.ctx
+	a.Number, a.Retries, a.Host, a.Cluster, a.call, a.ctx = int(c.attempts), int(c.retries), host, &c.cluster.Cluster, c, c.ctx
 	a.start = time.Now()
 	c.last = a
 	host.Begin()
 	if obs := c.service.engine.config.Observer; obs != nil {
 		a.ctx = obs.AttemptStarted(c.ctx, c, a)
 	}
+	if try := c.route.Policy.Retry.TryTimeout; try > 0 && !c.Unbounded {
+		return a, c.bounded(a, try)
+	}
 	return a, c.transport.Send(a.ctx, a)
+}
+
+// bounded sends an attempt that has a time of its own. It lasts until Send returns or the
+// transport holds the attempt.
+func (c *Call) bounded(a *Attempt, try time.Duration) resilience.Outcome {
+	a.ctx, a.cancel = context.WithCancel(a.ctx)
+	timer := time.AfterFunc(try, a.expire)
+	defer timer.Stop()
+	out := c.transport.Send(a.ctx, a)
+	if out.Err == nil || c.ctx.Err() != nil || a.clock.Load() != expired {
+		return out
+	}
+	out = resilience.Outcome{Err: fmt.Errorf("no answer within the attempt's %v: %w", try, out.Err), Cause: resilience.TryTimeout}
+	if c.Protocol == GRPC {
+		out.GRPC, out.Code = true, 4 // DEADLINE_EXCEEDED, by which a policy can ask for a retry
+	}
+	return out
 }
 
 // preference is a Call that passes over hosts that did not answer it or are not connected.
@@ -195,24 +276,13 @@ func (c *Call) awaitHost() *Error {
 		}
 		select {
 		case <-changed:
+		case <-c.hostReturns():
 		case <-c.ctx.Done():
 			err := c.service.late(c.ctx)
 			err.Cluster, err.Attempts = c.cluster.Name, int(c.attempts)
 			return err
 		}
 	}
-}
-
-// affords jitters a pause by a fifth (gRFC A6) and reports whether the deadline leaves time for it.
-func (c *Call) affords(pause *time.Duration) bool {
-	if *pause <= 0 {
-		return true
-	}
-	if jittered := time.Duration(float64(*pause) * (0.8 + 0.4*rand.Float64())); jittered > 0 {
-		*pause = jittered
-	}
-	deadline, ok := c.ctx.Deadline()
-	return !ok || time.Until(deadline) > *pause
 }
 
 // sleep waits for a pause, or until the call's time is up.
@@ -228,6 +298,26 @@ func (c *Call) sleep(pause time.Duration) {
 	}
 }
 
+// hostReturns is ready when an ejected host of the cluster comes back, of which nobody else
+// is told; nil if none is ejected.
+func (c *Call) hostReturns() <-chan time.Time {
+	if wait, ok := c.cluster.hosts.Return(); ok {
+		return time.After(wait)
+	}
+	return nil
+}
+
+// overloaded is the error of a call that the cluster's threshold refuses.
+func (c *Call) overloaded() *Error {
+	p := c.route.priority()
+	e := &Error{Kind: Overloaded, Service: c.service.name, Cluster: c.cluster.Name, Attempts: int(c.attempts),
+		Err: fmt.Errorf("%d requests are in flight, the most there may be (max_requests)", c.cluster.thresholds[p].MaxRequests)}
+	if c.last != nil {
+		e.Host = c.last.Host.Addr()
+	}
+	return e
+}
+
 // interrupted ends a call whose time was up between attempts, or before the first.
 func (c *Call) interrupted() (resilience.Outcome, error) {
 	err := c.service.late(c.ctx)
@@ -240,6 +330,7 @@ func (c *Call) interrupted() (resilience.Outcome, error) {
 
 // fail ends a call that has no attempt running.
 func (c *Call) fail(err *Error) (resilience.Outcome, error) {
+	c.retried()
 	out := resilience.Outcome{Err: err, Cause: resilience.Unsent}
 	switch err.Kind {
 	case Deadline:
@@ -254,6 +345,7 @@ func (c *Call) fail(err *Error) (resilience.Outcome, error) {
 // abandon ends a call that a panic has left.
 func (c *Call) abandon() {
 	out := resilience.Outcome{Err: errPanicked, Cause: resilience.Reset}
+	c.retried()
 	if c.last != nil {
 		c.last.end(out)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 )
 
@@ -22,6 +23,7 @@ type route struct {
 	targets []target
 	total   uint64
 	refuse  error // why calls of this route fail; nil if they need not
+	rate    rate  // of no limiter without a limit
 }
 
 // A target is a cluster and the end of its share of the total.
@@ -53,16 +55,19 @@ func newPlan(v *resolver.Service, old *plan) (*plan, error) {
 	}
 	p := &plan{service: v, table: table, clusters: make(map[string]*cluster, len(v.Clusters))}
 	for name, c := range v.Clusters {
-		l := new(live)
+		var l *live
 		if old != nil && old.clusters[name] != nil {
 			l = old.clusters[name].live
+		} else {
+			l = newLive()
 		}
-		p.clusters[name] = &cluster{Cluster: c, live: l}
+		p.clusters[name] = newCluster(c, l)
 	}
 	p.routes = make([]route, len(table.Routes()))
 	for i := range p.routes {
 		p.routes[i] = p.route(&table.Routes()[i])
 	}
+	p.limitRates(old)
 	return p, nil
 }
 
@@ -106,6 +111,11 @@ func (p *plan) noRoute(r *resolver.Request) error {
 		return errors.New("the service has no routes")
 	}
 	return fmt.Errorf("none of %d routes matches %s %s", len(p.routes), r.Method, r.Path)
+}
+
+// priority is which thresholds hold for the route.
+func (r *route) priority() resilience.Priority {
+	return min(r.Policy.Priority, resilience.Priorities-1)
 }
 
 // choose takes a target by weight.

@@ -99,6 +99,7 @@ func (s *Service) apply(v *resolver.Service, err error) {
 		// Hosts before routes: a call that takes a new route finds the hosts there.
 		if next, err = newPlan(v, old); err == nil {
 			for _, c := range next.clusters {
+				c.hosts.Detect(c.Outlier)
 				c.hosts.Update(c.Balance, c.Endpoints)
 			}
 		}

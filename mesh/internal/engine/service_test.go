@@ -168,7 +168,7 @@ func TestClusterRemovedUnderTheChoice(t *testing.T) {
 	if !l.retire() {
 		t.Fatal("not empty")
 	}
-	if l.enter(s) {
+	if newCluster(clusterOf("c"), l).enter(s) {
 		t.Error("entered a retired cluster")
 	}
 	if n := l.calls.Load(); n != retired {
@@ -371,12 +371,14 @@ func TestWatchAgainstClose(t *testing.T) {
 func TestCallsSeeOneConfiguration(t *testing.T) {
 	version := func(i int) *resolver.Service {
 		name := fmt.Sprint("v", i)
+		c := clusterOf(name, name+":1", name+":2")
+		c.Thresholds = &[resilience.Priorities]resilience.Thresholds{{MaxRequests: 100, MaxRetries: 100}}
 		return &resolver.Service{
 			Name: "payments",
 			VirtualHosts: []resolver.VirtualHost{{Domains: []string{"*"}, Routes: []resolver.Route{
 				{Name: name, To: []resolver.Target{{Cluster: name}}, Policy: resilience.Policy{Retry: resilience.Retry{Attempts: 1, On: resilience.OnRefusedStream}}},
 			}}},
-			Clusters: map[string]resolver.Cluster{name: clusterOf(name, name+":1", name+":2")},
+			Clusters: map[string]resolver.Cluster{name: c},
 		}
 	}
 	e, m := newEngine(t, nil, version(0))

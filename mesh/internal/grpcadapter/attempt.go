@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -81,6 +82,9 @@ func (r *rpc) begin(ctx context.Context, a *engine.Attempt) *try {
 		t = new(try) // gRPC may still hold the context of the attempt before
 		r.options.reset()
 	}
+	if a.Retries > 0 {
+		ctx = metadata.AppendToOutgoingContext(ctx, "grpc-previous-rpc-attempts", strconv.Itoa(a.Retries))
+	}
 	if len(a.Header) > 0 {
 		pairs := make([]string, 0, 2*len(a.Header))
 		for _, f := range a.Header {
@@ -90,7 +94,7 @@ func (r *rpc) begin(ctx context.Context, a *engine.Attempt) *try {
 	}
 	t.ctx, t.rpc, t.attempt = ctx, r, a
 	// As far as the policy can be foreseen. If it would not try again, gRPC does, as without the mesh.
-	_, t.elsewhere = r.call.Route().Policy.Retry.Next(uint32(a.Number), refusal)
+	_, t.elsewhere = r.call.Route().Policy.Retry.Next(uint32(a.Retries)+1, refusal)
 	return t
 }
 
@@ -107,6 +111,7 @@ type try struct {
 	cause    atomic.Uint32 // why the picker gave no connection
 	sent     atomic.Bool   // a stream was opened
 	answered atomic.Bool   // the server has sent something on it
+	trailers atomic.Pointer[trailers]
 
 	phase atomic.Uint32 // of a stream
 	err   error         // of a stream that ended; set before phase
@@ -140,7 +145,18 @@ func (t *try) done(i grpcbalancer.DoneInfo) {
 	if i.BytesReceived {
 		t.answered.Store(true)
 	}
+	if i.Err != nil && len(i.Trailer) > 0 {
+		md := trailers(i.Trailer)
+		t.trailers.Store(&md)
+	}
 }
+
+// trailers are the end of an answer, as policies read it: what a server says of the next
+// try stands there (gRFC A6).
+type trailers metadata.MD
+
+// Values implements resilience.Header.
+func (t *trailers) Values(name resilience.HeaderName) []string { return (*t)[name.Lower] }
 
 // refused reports whether the picker has ended the attempt, so that another may follow.
 func (t *try) refused() bool { return resilience.Cause(t.cause.Load()) != resilience.None }
@@ -168,7 +184,11 @@ func (t *try) outcome(err error) resilience.Outcome {
 	case code == codes.Unavailable && t.sent.Load() && !t.answered.Load():
 		return resilience.Outcome{Err: err, Cause: resilience.Reset}
 	}
-	return resilience.Outcome{GRPC: true, Code: uint32(code)}
+	out := resilience.Outcome{GRPC: true, Code: uint32(code)}
+	if md := t.trailers.Load(); md != nil {
+		out.Header = md
+	}
+	return out
 }
 
 // overdue reports whether the deadline has passed, which gRPC may see before the context does.

@@ -114,24 +114,31 @@ func (r *replay) Send(ctx context.Context, a *engine.Attempt) resilience.Outcome
 		r.cs = nil
 		return t.outcome(r.err)
 	}
-	if r.call.Route().Policy.Retry.Attempts == 0 {
+	if retry := &r.call.Route().Policy.Retry; retry.Attempts == 0 {
 		r.spill()
-		r.attach(r.cs, t)
-		t.hold()
-		r.settle(r.cs)
-		return resilience.Outcome{}
+		if retry.TryTimeout == 0 {
+			r.attach(r.cs, t)
+			return r.hold(t)
+		}
 	}
 	r.attach(r.cs, t)
 	if md, err := r.cs.Header(); md != nil && err == nil {
-		t.hold()
-		r.settle(r.cs)
-		return resilience.Outcome{}
+		return r.hold(t)
 	}
 	// It has ended without headers, so there is no message to be lost here.
 	if r.err = r.cs.RecvMsg(nil); errors.Is(r.err, io.EOF) && t.answered.Load() {
 		return resilience.Outcome{GRPC: true}
 	}
 	return t.outcome(r.err)
+}
+
+// hold makes the stream of t that of the call for good.
+func (r *replay) hold(t *try) resilience.Outcome {
+	if !t.hold() {
+		return resilience.Outcome{Err: errLate, Cause: resilience.Canceled}
+	}
+	r.settle(r.cs)
+	return resilience.Outcome{}
 }
 
 // attach lets the caller send on the stream, after all that was sent before.

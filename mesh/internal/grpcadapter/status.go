@@ -16,7 +16,9 @@ func codeOf(k engine.Kind) codes.Code {
 		return codes.DeadlineExceeded
 	case engine.Canceled:
 		return codes.Canceled
-	default: // NoService, NoRoute, NoHost, Unreachable, Reset
+	case engine.RateLimited:
+		return codes.ResourceExhausted
+	default: // NoService, NoRoute, NoHost, Unreachable, Reset, Overloaded
 		return codes.Unavailable
 	}
 }

@@ -2,6 +2,7 @@ package grpcadapter
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"google.golang.org/grpc"
@@ -64,7 +65,9 @@ func (s *stream) Send(ctx context.Context, a *engine.Attempt) resilience.Outcome
 	if s.err = s.start(t); s.err != nil {
 		return t.outcome(s.err)
 	}
-	t.hold()
+	if !t.hold() {
+		return resilience.Outcome{Err: errLate, Cause: resilience.Canceled}
+	}
 	return resilience.Outcome{}
 }
 
@@ -85,13 +88,18 @@ const (
 	ended
 )
 
-// hold makes the attempt last until its stream ends.
-func (t *try) hold() {
-	t.attempt.Hold()
+// hold makes the attempt last until its stream ends. It fails if the attempt's time is up.
+func (t *try) hold() bool {
+	if !t.attempt.Hold() {
+		return false
+	}
 	if !t.phase.CompareAndSwap(trying, held) {
 		t.finish()
 	}
+	return true
 }
+
+var errLate = errors.New("the answer came too late")
 
 // finished is told by gRPC that the attempt's stream has ended: it was read to
 // its end, could not be opened, or its context or ClientConn is over.
@@ -107,13 +115,13 @@ func (t *try) finish() {
 	t.rpc.options.finish(t.err)
 }
 
-// retries is whether any route of a service repeats calls.
+// retries is whether any route of a service repeats calls, or waits for each try's answer.
 type retries struct {
 	service *resolver.Service
 	any     bool
 }
 
-// mayRetry reports whether any route repeats calls. What is not known yet may.
+// mayRetry reports whether any route repeats calls or bounds its tries. What is not known yet may.
 func (ch *channel) mayRetry(v *resolver.Service) bool {
 	if v == nil || ch == nil {
 		return true
@@ -124,7 +132,8 @@ func (ch *channel) mayRetry(v *resolver.Service) bool {
 	r := &retries{service: v}
 	for _, host := range v.VirtualHosts {
 		for i := range host.Routes {
-			r.any = r.any || host.Routes[i].Policy.Retry.Attempts > 0
+			retry := &host.Routes[i].Policy.Retry
+			r.any = r.any || retry.Attempts > 0 || retry.TryTimeout > 0
 		}
 	}
 	ch.retries.Store(r)

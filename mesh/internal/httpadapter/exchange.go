@@ -2,13 +2,16 @@ package httpadapter
 
 import (
 	"context"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/mesh/internal/engine"
@@ -49,15 +52,13 @@ func newExchange(t *RoundTripper, req *http.Request) *exchange {
 	r.Scheme, r.Path, r.Query = req.URL.Scheme, wirePath(req.URL), req.URL.RawQuery
 	r.Header = header(req.Header)
 	x.call.Unbounded = upgrades(req.Header)
+	x.call.Idempotent = idempotent(r.Method, req.Header)
 	return x
 }
 
 // Send sends the request to the host of the attempt and waits for the response's header.
 func (x *exchange) Send(ctx context.Context, a *engine.Attempt) resilience.Outcome {
-	if x.resp != nil { // an answer that is to be discarded
-		x.resp.Body.Close()
-		x.resp = nil
-	}
+	x.discard()
 	upgrade := upgrades(x.req.Header)
 	transport, secure, err := x.round.pool.transport(a.Cluster, x.req.URL, upgrade)
 	if err != nil {
@@ -99,6 +100,9 @@ func (x *exchange) outgoing(ctx context.Context, a *engine.Attempt, body io.Read
 	}
 	out := x.req.WithContext(&o.ctx)
 	out.URL, out.Host, out.Body = &o.url, x.call.Request.Authority, body
+	if a.Retries > 0 {
+		a.Header = append(a.Header, engine.Field{Name: "x-envoy-attempt-count", Value: strconv.Itoa(a.Retries + 1)})
+	}
 	if len(a.Header) > 0 {
 		out.Header = withFields(x.req.Header, a.Header)
 	}
@@ -110,7 +114,9 @@ func (x *exchange) answered(resp *http.Response, a *engine.Attempt) resilience.O
 	resp.Request = x.req
 	x.resp = resp
 	if resp.Body != http.NoBody {
-		a.Hold()
+		if !a.Hold() {
+			return resilience.Outcome{Err: errLate, Cause: resilience.Canceled}
+		}
 		x.held = responseBody{ReadCloser: resp.Body, attempt: a, status: resp.StatusCode}
 		if conn, ok := resp.Body.(io.ReadWriteCloser); ok && resp.StatusCode == http.StatusSwitchingProtocols {
 			resp.Body = &upgraded{conn, a}
@@ -118,7 +124,37 @@ func (x *exchange) answered(resp *http.Response, a *engine.Attempt) resilience.O
 			resp.Body = &x.held
 		}
 	}
-	return resilience.Outcome{Status: resp.StatusCode}
+	out := resilience.Outcome{Status: resp.StatusCode}
+	if a.Call().Route().Policy.Retry.Attempts > 0 {
+		out.Header = answer(resp.Header)
+	}
+	return out
+}
+
+var errLate = errors.New("the answer came too late")
+
+const (
+	maxDrained = 16 << 10
+	drainTime  = 50 * time.Millisecond
+)
+
+// discard drops the answer of the attempt before, if there is one. A short one is read first, so
+// that its connection can be used again.
+func (x *exchange) discard() {
+	if x.resp == nil {
+		return
+	}
+	body := x.resp.Body
+	if body == &x.held {
+		body = x.held.ReadCloser // what becomes of it is of no interest any more
+	}
+	if n := x.resp.ContentLength; x.resp.StatusCode != http.StatusSwitchingProtocols && n >= -1 && n <= maxDrained {
+		stuck := time.AfterFunc(drainTime, func() { body.Close() })
+		io.CopyN(io.Discard, body, maxDrained) // an answer that is longer, or breaks, costs its connection
+		stuck.Stop()
+	}
+	body.Close()
+	x.resp = nil
 }
 
 // failure is the outcome of an attempt that got no response.
@@ -161,6 +197,11 @@ func (c *attemptContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
+// answer is http.Header as retry policies read it.
+type answer http.Header
+
+func (h answer) Values(n resilience.HeaderName) []string { return h[n.Canonical] }
+
 // header is http.Header as routes read it.
 type header http.Header
 
@@ -192,6 +233,16 @@ func wirePath(u *url.URL) string {
 		return "/"
 	}
 	return path
+}
+
+// idempotent reports that a request does no harm when it is processed twice: by its method (RFC 9110,
+// 9.2.2), or because it carries a key by which the server knows it again.
+func idempotent(method string, h http.Header) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return len(h["Idempotency-Key"]) > 0 || len(h["X-Idempotency-Key"]) > 0
 }
 
 // upgrades reports that a request asks to leave HTTP, which takes HTTP/1.1.

@@ -52,7 +52,10 @@ func (d *dialing) Send(ctx context.Context, a *engine.Attempt) resilience.Outcom
 	if err != nil {
 		return outcome(ctx, err)
 	}
-	a.Hold()
+	if !a.Hold() {
+		conn.Close()
+		return outcome(ctx, ctx.Err())
+	}
 	switch c := conn.(type) {
 	case *net.TCPConn:
 		d.conn = &plain{c, a}

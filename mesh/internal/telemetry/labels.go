@@ -50,7 +50,25 @@ func (l *labels) outbound(c *engine.Call, out resilience.Outcome, err error) met
 	if errors.As(err, &e) {
 		s.code, s.flags = refusal(e)
 	}
+	s.flags = ended(s.flags, c.End())
 	return l.option(s)
+}
+
+// ended adds why the call was not tried again (Envoy flags a retry that overflows like a call that does).
+func ended(flags string, e engine.End) string {
+	more := ""
+	switch e {
+	case engine.Exhausted:
+		more = "URX"
+	case engine.Unfunded:
+		more = "UO"
+	default:
+		return flags
+	}
+	if flags == "-" {
+		return more
+	}
+	return flags + "," + more
 }
 
 func (l *labels) inbound(c *engine.InboundCall, out resilience.Outcome) metric.MeasurementOption {
@@ -67,20 +85,21 @@ func refusal(e *engine.Error) (code int, flags string) {
 	case engine.NoService, engine.NoRoute:
 		return 404, "NR"
 	case engine.NoHost:
-		code, flags = 503, "UH"
+		return 503, "UH"
 	case engine.Unreachable:
-		code, flags = 503, "UF"
+		return 503, "UF"
 	case engine.Reset:
-		code, flags = 503, "UC"
+		return 503, "UC"
 	case engine.Deadline:
 		return 504, "UT"
 	case engine.Canceled:
 		return 0, "DC"
+	case engine.Overloaded:
+		return 503, "UO"
+	case engine.RateLimited:
+		return 429, "RL"
 	}
-	if e.Attempts > 1 {
-		flags += ",URX"
-	}
-	return code, flags
+	return 0, "-"
 }
 
 func (l *labels) option(s series) metric.MeasurementOption {
