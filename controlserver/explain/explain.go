@@ -10,9 +10,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/controlserver/publish"
-	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 )
 
@@ -45,8 +43,7 @@ type Target struct {
 	Name    string
 	Share   float64 // of the route's calls, 0 to 1
 	Missing bool    // no such cluster: a host, port or subset that does not exist
-	Balance balancer.Policy
-	Hosts   []balancer.Endpoint
+	Cluster resolver.Cluster
 }
 
 // Explain asks what a client's view holds for a request. The error says that
@@ -134,7 +131,7 @@ func targets(s *resolver.Service, r resolver.Route) []Target {
 	var out []Target
 	for _, t := range r.To {
 		c, ok := s.Clusters[t.Cluster]
-		one := Target{Name: t.Cluster, Share: 1, Missing: !ok, Balance: c.Balance, Hosts: c.Endpoints}
+		one := Target{Name: t.Cluster, Share: 1, Missing: !ok, Cluster: c}
 		if len(r.To) > 1 && total > 0 {
 			one.Share = float64(t.Weight) / total
 		}
@@ -174,31 +171,22 @@ func (a *Answer) Print(w io.Writer) {
 
 func (t Target) print(w io.Writer) {
 	fmt.Fprintf(w, "  cluster %s: %.4g %%, ", t.Name, 100*t.Share)
+	kind, hosts := t.Cluster.Balance.Kind, t.Cluster.Endpoints
 	switch {
 	case t.Missing:
 		fmt.Fprintln(w, "does not exist (no such host, port or subset): its calls fail")
 		return
-	case len(t.Hosts) == 0:
-		fmt.Fprintf(w, "%s, no endpoints: its calls fail unless processes register\n", t.Balance.Kind)
-		return
-	case len(t.Hosts) == 1:
-		fmt.Fprintf(w, "%s, 1 endpoint\n", t.Balance.Kind)
+	case len(hosts) == 0:
+		fmt.Fprintf(w, "%s, no endpoints: its calls fail unless processes register\n", kind)
+	case len(hosts) == 1:
+		fmt.Fprintf(w, "%s, 1 endpoint\n", kind)
 	default:
-		fmt.Fprintf(w, "%s, %d endpoints\n", t.Balance.Kind, len(t.Hosts))
+		fmt.Fprintf(w, "%s, %d endpoints\n", kind, len(hosts))
 	}
-	for _, h := range t.Hosts {
+	for _, line := range Cluster(t.Cluster) {
+		fmt.Fprintf(w, "    %s\n", line)
+	}
+	for _, h := range hosts {
 		fmt.Fprintf(w, "    %s\n", Endpoint(h))
 	}
-}
-
-// Policy says a policy in words.
-func Policy(p resilience.Policy) string {
-	timeout := "no timeout"
-	if p.Timeout > 0 {
-		timeout = "timeout " + p.Timeout.String()
-	}
-	if p.Retry.Attempts == 0 {
-		return timeout + ", no retries"
-	}
-	return fmt.Sprintf("%s, up to %d retries on %s", timeout, p.Retry.Attempts, p.Retry.On)
 }

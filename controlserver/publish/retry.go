@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"net/http"
 	"slices"
 	"strconv"
 
@@ -53,7 +52,7 @@ func conditions(list string) (on resilience.Conditions, statuses []int) {
 	on, rest := resilience.ParseConditions(list)
 	for _, word := range rest {
 		code, err := strconv.Atoi(word)
-		if err == nil && http.StatusText(code) != "" && !slices.Contains(statuses, code) {
+		if err == nil && !slices.Contains(statuses, code) {
 			statuses = append(statuses, code)
 			on |= resilience.OnRetriableStatusCodes
 		}
