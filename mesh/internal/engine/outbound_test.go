@@ -133,7 +133,7 @@ func TestPausesBetweenRetries(t *testing.T) {
 func TestPauseBeyondTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := retries(3)
-		p.Timeout, p.Retry.Base = time.Second, time.Minute
+		p.Timeout, p.Retry.Base = time.Second, 1e6*time.Minute
 		e, _ := newEngine(t, nil, to("payments", p, "a"))
 		start := time.Now()
 		f := &fake{send: func(context.Context, *Attempt) resilience.Outcome { return resilience.Outcome{GRPC: true, Code: 14} }}
@@ -147,7 +147,7 @@ func TestPauseBeyondTheDeadline(t *testing.T) {
 func TestCancelledInAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := retries(3)
-		p.Retry.Base = time.Minute
+		p.Retry.Base = 1e6 * time.Minute // of which the pause is any part
 		e, _ := newEngine(t, nil, to("payments", p, "a"))
 		s := e.Service("payments")
 		ctx, cancel := context.WithCancel(t.Context())

@@ -1,0 +1,188 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/weftmesh/weft/resilience"
+)
+
+// said is an answer's headers.
+type said map[string]string
+
+func (s said) Values(n resilience.HeaderName) []string {
+	if v, ok := s[n.Lower]; ok {
+		return []string{v}
+	}
+	return nil
+}
+
+func TestAnswersDecideOnRetries(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		out      resilience.Outcome
+		attempts int
+		least    time.Duration
+	}{
+		{"5xx", resilience.Outcome{Status: 500}, 3, 0},
+		{"4xx", resilience.Outcome{Status: 404}, 1, 0},
+		{"by status", resilience.Outcome{Status: 418}, 3, 0},
+		{"when the server asks", resilience.Outcome{Status: 503, Header: &said{"retry-after": "2"}}, 3, 4 * time.Second},
+		{"later than there is time", resilience.Outcome{Status: 503, Header: &said{"retry-after": "60"}}, 1, 0},
+		{"overloaded", resilience.Outcome{Status: 503, Header: &said{"x-envoy-overloaded": "true"}}, 1, 0},
+		{"push-back", resilience.Outcome{GRPC: true, Code: 14, Header: &said{"grpc-retry-pushback-ms": "1500"}}, 3, 3 * time.Second},
+		{"push-back for good", resilience.Outcome{GRPC: true, Code: 14, Header: &said{"grpc-retry-pushback-ms": "-1"}}, 1, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := resilience.Policy{Timeout: 30 * time.Second, Retry: resilience.Retry{
+					Attempts: 2, On: resilience.On5xx | resilience.OnRetriableStatusCodes | resilience.OnUnavailable,
+					Answers: &resilience.Answers{Statuses: []int{418}},
+				}}
+				e, _ := newEngine(t, nil, to("payments", p, "a", "b"))
+				s := e.Service("payments")
+				start := time.Now()
+				f := &fake{send: func(_ context.Context, a *Attempt) resilience.Outcome {
+					if a.Retries != a.Number-1 {
+						t.Errorf("attempt %d is retry %d", a.Number, a.Retries)
+					}
+					return tc.out
+				}}
+				out, err := f.do(t.Context(), s)
+				if err != nil || out != tc.out || len(f.hosts) != tc.attempts || time.Since(start) < tc.least {
+					t.Errorf("%+v, %v after %v by way of %v", out, err, time.Since(start), f.hosts)
+				}
+				if (f.End() == Exhausted) != (tc.attempts == 3) {
+					t.Errorf("end %d", f.End())
+				}
+				idleEverywhere(t, s)
+			})
+		})
+	}
+}
+
+func silent(ctx context.Context, _ *Attempt) resilience.Outcome {
+	<-ctx.Done()
+	return resilience.Outcome{Err: ctx.Err(), Cause: resilience.Canceled}
+}
+
+func patience(n uint32) resilience.Policy {
+	return resilience.Policy{Timeout: 10 * time.Second, Retry: resilience.Retry{
+		Attempts: n, On: resilience.OnReset, TryTimeout: time.Second, Base: time.Nanosecond,
+	}}
+}
+
+func TestSilentHostCostsOneTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, _ := newEngine(t, nil, to("payments", patience(2), "a", "b"))
+		s := e.Service("payments")
+		for range 4 {
+			start := time.Now()
+			var last *Attempt
+			f := &fake{}
+			f.Idempotent = true
+			f.send = func(ctx context.Context, a *Attempt) resilience.Outcome {
+				if a.Number == 1 {
+					return silent(ctx, a)
+				}
+				last = a
+				if !a.Hold() {
+					t.Error("answered in time, but not held")
+				}
+				return resilience.Outcome{Status: 200}
+			}
+			out, err := f.do(t.Context(), s)
+			took := time.Since(start)
+			if err != nil || out.Status != 200 || took < time.Second || took > time.Second+time.Millisecond || f.hosts[0] == f.hosts[1] {
+				t.Errorf("%+v, %v after %v by way of %v", out, err, took, f.hosts)
+			}
+			time.Sleep(5 * time.Second)
+			if err := last.Context().Err(); err != nil {
+				t.Errorf("the answer's context: %v", err)
+			}
+			last.Finish(resilience.Outcome{Status: 200})
+			if last.Context().Err() == nil {
+				t.Error("the attempt's context outlives its call")
+			}
+		}
+		idleEverywhere(t, s)
+	})
+}
+
+func TestSilentHosts(t *testing.T) {
+	for _, tc := range []struct {
+		name       string
+		idempotent bool
+		protocol   Protocol
+		on         resilience.Conditions
+		retries    uint32
+		timeout    time.Duration
+		attempts   int
+		took       time.Duration
+	}{
+		{"all tries", true, HTTP, 0, 2, time.Minute, 3, 3 * time.Second},
+		{"may have been processed", false, HTTP, 0, 2, time.Minute, 1, time.Second},
+		{"no retries", true, HTTP, 0, 0, time.Minute, 1, time.Second},
+		{"the call's time is up first", true, HTTP, 0, 5, 1500 * time.Millisecond, 2, 1500 * time.Millisecond},
+		{"gRPC", false, GRPC, 0, 2, time.Minute, 1, time.Second},
+		{"gRPC, by its code", false, GRPC, resilience.OnDeadlineExceeded, 2, time.Minute, 3, 3 * time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := patience(tc.retries)
+				p.Timeout = tc.timeout
+				p.Retry.On |= tc.on
+				e, _ := newEngine(t, nil, to("payments", p, "a", "b"))
+				s := e.Service("payments")
+				start := time.Now()
+				f := &fake{send: silent}
+				f.Idempotent, f.Protocol = tc.idempotent, tc.protocol
+				_, err := f.do(t.Context(), s)
+				took := time.Since(start)
+				if err == nil || err.Kind != Deadline || !err.Timeout() || len(f.hosts) != tc.attempts || took < tc.took || took > tc.took+time.Millisecond {
+					t.Errorf("%v after %v by way of %v", err, took, f.hosts)
+				}
+				idleEverywhere(t, s)
+			})
+		})
+	}
+}
+
+// An answer that comes when the try's time is just up is no answer: its context has ended.
+func TestAnswerThatComesTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, _ := newEngine(t, nil, to("payments", patience(0), "a"))
+		s := e.Service("payments")
+		f := &fake{send: func(ctx context.Context, a *Attempt) resilience.Outcome {
+			<-ctx.Done()
+			if a.Hold() {
+				t.Error("held")
+			}
+			return resilience.Outcome{Err: context.Canceled, Cause: resilience.Canceled}
+		}}
+		out, err := f.do(t.Context(), s)
+		if err == nil || err.Kind != Deadline || out.Cause != resilience.TryTimeout || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "1s") {
+			t.Errorf("%+v, %v", out, err)
+		}
+		idleEverywhere(t, s)
+	})
+}
+
+func TestTryTimeoutDoesNotBoundAnUpgrade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, _ := newEngine(t, nil, to("payments", patience(2), "a"))
+		s := e.Service("payments")
+		f := &fake{send: func(context.Context, *Attempt) resilience.Outcome {
+			time.Sleep(time.Minute)
+			return resilience.Outcome{Status: 101}
+		}}
+		f.Unbounded = true
+		if out, err := f.do(t.Context(), s); err != nil || out.Status != 101 {
+			t.Errorf("%+v, %v", out, err)
+		}
+	})
+}
