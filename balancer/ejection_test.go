@@ -195,7 +195,7 @@ func TestJitterIsAddedToAnEjection(t *testing.T) {
 	})
 }
 
-// Without a call nothing happens, and the next one finds what should have happened.
+// What was in flight when a host was ejected says nothing of it once it is back.
 func TestFailuresFromBeforeAnEjectionDoNotCountAfterIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := detecting(2, Outlier{})

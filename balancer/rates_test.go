@@ -30,7 +30,7 @@ func TestSuccessRatesFarBelowTheMean(t *testing.T) {
 		want          string
 	}{
 		{"all alike", "100/0 100/0 100/0 100/0 100/0", usual, "[]"},
-		{"all alike, and in between", "33/67 33/67 33/67 33/67 33/67 33/67 33/67", rate{100, 5, 100, 0}, "[]"},
+		{"all alike, under a mean that is rounded up", "99/1 99/1 99/1 99/1 99/1 99/1", rate{100, 5, 100, 500}, "[]"},
 		{"one far off", "100/0 100/0 100/0 100/0 50/50", usual, "[4]"},
 		// mean 0.9, deviation 0.2: the bound is 0.52
 		{"all bad but for the mean", "100/0 100/0 100/0 100/0 53/47", rate{100, 5, 100, 3000}, "[]"},
@@ -161,18 +161,63 @@ func TestAnIntervalIsJudgedAsOfItsEnd(t *testing.T) {
 		time.Sleep(15 * time.Second)
 		wantPicked(t, g, "0", "1")
 		fail()
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour + 7*time.Second)
 		wantPicked(t, g, "0", "1")
 		if h.Ejections() != 2 {
 			t.Errorf("%d ejections, want 2", h.Ejections())
 		}
 		// The intervals go on as if each had been looked at.
 		fail()
-		time.Sleep(10 * time.Second)
+		time.Sleep(3 * time.Second)
 		wantPicked(t, g, "1")
 		if wait, _ := g.Return(); wait != 30*time.Second {
 			t.Errorf("comes back in %v, want 30s", wait)
 		}
+	})
+}
+
+// New rules begin an interval; one that was over is judged by the old ones.
+func TestDetectEndsAnInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := detecting(2, rated())
+		fail := func() {
+			finish(g.Hosts()[0], 10, Failed)
+			finish(g.Hosts()[1], 10, Answered)
+		}
+		fail()
+		time.Sleep(9 * time.Second)
+		longer := rated()
+		longer.BaseEjection = time.Minute
+		g.Detect(&longer)
+		time.Sleep(10 * time.Second)
+		wantPicked(t, g, "0", "1")
+		fail()
+		time.Sleep(10 * time.Second)
+		another := rated()
+		another.MinHealthPercent = 10
+		g.Detect(&another)
+		wantPicked(t, g, "1")
+		if wait, _ := g.Return(); wait != time.Minute {
+			t.Errorf("comes back in %v, want 1m", wait)
+		}
+	})
+}
+
+// Who is out already does not lower the mean that the others are measured by.
+func TestEjectedHostsAreNotCompared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := detecting(6, Outlier{SuccessRate: &SuccessRate{RequestCount: num(20)}})
+		hosts := g.Hosts()
+		finish(hosts[0], 20, Failed)
+		for range 10 {
+			finish(hosts[1], 1, Failed)
+			finish(hosts[1], 1, Answered)
+		}
+		for _, h := range hosts[2:] {
+			finish(h, 20, Answered)
+		}
+		time.Sleep(10 * time.Second)
+		wantPicked(t, g, "2", "3", "4", "5")
 	})
 }
 
