@@ -293,7 +293,7 @@ func TestNothingStaysCountedIn(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
-				for range 100 {
+				for range 40 {
 					func() {
 						defer func() {
 							if p := recover(); p != nil && p != errBroken { //nolint:errorlint // the very panic
