@@ -23,6 +23,7 @@ func TestEjectionsUnderChurn(t *testing.T) {
 }
 
 func churn(t *testing.T, r *rand.Rand, pass func(time.Duration)) {
+	t.Helper()
 	rules := []*Outlier{
 		{MaxEjectionPercent: num(30)},
 		{MaxEjectionPercent: num(30), Consecutive5xx: num(2), EjectionJitter: time.Second},

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func num(n uint32) *uint32 { return &n }
+func num(n uint32) *uint32 { return new(n) }
 
 // detecting is a group of n hosts that may all be ejected, if o says nothing else.
 func detecting(n int, o Outlier) *Group {
@@ -141,8 +141,9 @@ func TestEjectionsGetLongerAndAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := detecting(2, Outlier{Interval: 10 * time.Second, BaseEjection: 30 * time.Second, MaxEjection: 80 * time.Second})
 		h := g.Hosts()[0]
-		eject := func(want time.Duration) {
+		eject := func(seconds int) {
 			t.Helper()
+			want := time.Duration(seconds) * time.Second
 			finish(h, 5, Failed)
 			wantPicked(t, g, "1")
 			time.Sleep(want - 1)
@@ -150,24 +151,24 @@ func TestEjectionsGetLongerAndAreForgotten(t *testing.T) {
 			if wait, ok := g.Return(); wait != 1 || !ok {
 				t.Errorf("returns in %v, %v", wait, ok)
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			wantPicked(t, g, "0", "1")
 			if h.Ejected() || g.Ejected() != 0 {
 				t.Error("in service, but ejected")
 			}
 		}
-		for _, want := range []time.Duration{30, 60, 80, 80, 80} {
-			eject(want * time.Second)
+		for _, seconds := range []int{30, 60, 80, 80, 80} {
+			eject(seconds)
 		}
 		// At four now: one more than makes a difference. Each interval in service takes one off.
 		time.Sleep(9 * time.Second)
-		eject(80 * time.Second)
+		eject(80)
 		time.Sleep(30 * time.Second)
-		eject(60 * time.Second)
+		eject(60)
 		time.Sleep(19 * time.Second)
-		eject(60 * time.Second)
+		eject(60)
 		time.Sleep(time.Hour)
-		eject(30 * time.Second)
+		eject(30)
 		if h.Ejections() != 9 {
 			t.Errorf("ejected %d times, want 9", h.Ejections())
 		}
