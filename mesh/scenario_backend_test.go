@@ -16,19 +16,33 @@ import (
 // A backend is an instance of a scenario's service, which answers with its name.
 type backend struct {
 	name  string
-	code  atomic.Int64 // HTTP status, 0 for 200
-	delay atomic.Int64 // nanoseconds
+	code  atomic.Int64                  // HTTP status, 0 for 200
+	delay atomic.Int64                  // nanoseconds
+	gate  atomic.Pointer[chan struct{}] // what calls wait for; nil if nothing
+	came  chan struct{}                 // a call that waits for the gate
 	stop  func()
 }
 
 func (s *stage) backend(name, service string, labels map[string]string) {
-	b := &backend{name: name}
+	b := &backend{name: name, came: make(chan struct{}, 1)}
+	s.t.Cleanup(b.release)
 	if s.protocol == "grpc" {
 		_, b.stop = s.kit.GRPCBackend(service, labels, func(*grpc.Server) {}, grpc.UnknownServiceHandler(b.serveGRPC))
 	} else {
 		_, b.stop = s.kit.HTTPBackend(service, labels, b)
 	}
 	s.backends[name] = b
+}
+
+func (b *backend) hold() {
+	gate := make(chan struct{})
+	b.gate.Store(&gate)
+}
+
+func (b *backend) release() {
+	if gate := b.gate.Swap(nil); gate != nil {
+		close(*gate)
+	}
 }
 
 // answer waits as it was told to and returns the status to answer with.
@@ -38,6 +52,16 @@ func (b *backend) answer(ctx context.Context) int {
 		defer timer.Stop()
 		select {
 		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	if gate := b.gate.Load(); gate != nil {
+		select {
+		case b.came <- struct{}{}:
+		case <-ctx.Done():
+		}
+		select {
+		case <-*gate:
 		case <-ctx.Done():
 		}
 	}

@@ -44,6 +44,10 @@ var update = flag.Bool("update", false, "rewrite the expected lines of scenarios
 //	stop NAME                            shuts an instance down in good order
 //	fail NAME CODE                       makes an instance answer with an HTTP status (gRPC: UNAVAILABLE); 200 heals it
 //	slow NAME DURATION                   makes an instance wait before it answers
+//	hold NAME                            makes an instance keep its calls waiting
+//	release NAME                         lets them go, and all that come
+//	begin NAME SERVICE PATH N            begins N calls, which reach the instance that holds them
+//	end                                  prints who answered the calls that were begun
 //	warm SERVICE PATH NAME...            calls until each of these has answered: connections are made
 //	call SERVICE PATH N [name=value]     calls N times with these headers and prints who answered
 //	share SERVICE PATH N [name=value]    the same, as shares rounded to tens of percent
@@ -75,6 +79,7 @@ type stage struct {
 	client   *mesh.Mesh
 	backends map[string]*backend
 	conns    map[string]*grpc.ClientConn
+	begun    []chan string // who answers each
 }
 
 func (s *stage) play(file string) {
@@ -148,6 +153,19 @@ func (s *stage) command(words []string) string {
 			s.t.Fatal(err)
 		}
 		s.backends[args[0]].delay.Store(int64(d))
+	case verb == "hold" && len(args) == 1:
+		s.backends[args[0]].hold()
+	case verb == "release" && len(args) == 1:
+		s.backends[args[0]].release()
+	case verb == "begin" && len(args) == 4:
+		s.begin(s.backends[args[0]], args[1], args[2], args[3])
+	case verb == "end" && len(args) == 0:
+		counts, n := map[string]int{}, len(s.begun)
+		for _, who := range s.begun {
+			counts[<-who]++
+		}
+		s.begun = nil
+		return lines(counts, n, false)
 	case verb == "warm" && len(args) >= 3:
 		waiting := args[2:]
 		for range 5000 {
@@ -171,6 +189,24 @@ func (s *stage) command(words []string) string {
 		s.t.Fatalf("no such command: %q", words)
 	}
 	return ""
+}
+
+// begin begins calls and waits until b has them.
+func (s *stage) begin(b *backend, service, path, count string) {
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for range n {
+		who := make(chan string, 1)
+		s.begun = append(s.begun, who)
+		go func() { who <- s.call(service, path, nil) }()
+		select {
+		case <-b.came:
+		case done := <-who:
+			s.t.Fatalf("a call that was to be held ended: %s", done)
+		}
+	}
 }
 
 func pairs(words []string) map[string]string {
