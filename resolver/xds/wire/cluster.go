@@ -16,8 +16,7 @@ import (
 // httpOptions is the key of a cluster's HTTP protocol options.
 const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
-// DecodeCluster reads a Cluster of type EDS or STATIC. Circuit breakers and outlier
-// detection are warned of.
+// DecodeCluster reads a Cluster of type EDS or STATIC.
 func DecodeCluster(a *anypb.Any) (*Cluster, error) {
 	var m clusterv3.Cluster
 	r, err := open(a, "cluster", &m)
@@ -41,7 +40,15 @@ func DecodeCluster(a *anypb.Any) (*Cluster, error) {
 	if m.GetTransportSocketMatcher() != nil {
 		p.refuse("transport_socket_matcher", "not supported")
 	}
-	p.ignores(&m, "name", "alt_stat_name", "metadata", "type", "cluster_type", "eds_cluster_config", "load_assignment",
+	own := decodeOwn(&p, m.GetMetadata())
+	q := p.in("circuit_breakers")
+	decodeThresholds(&q, m.GetCircuitBreakers(), own, &c.Cluster)
+	own.unknown()
+	q = p.in("outlier_detection")
+	c.Outlier = decodeOutlier(&q, m.GetOutlierDetection())
+	q = p.in("common_lb_config")
+	decodeBalancing(&q, m.GetCommonLbConfig(), c.Outlier)
+	p.ignores(&m, "circuit_breakers", "outlier_detection", "common_lb_config", "name", "alt_stat_name", "metadata", "type", "cluster_type", "eds_cluster_config", "load_assignment",
 		"connect_timeout", "lb_policy", "load_balancing_policy", "least_request_lb_config", "ring_hash_lb_config",
 		"maglev_lb_config", "typed_extension_protocol_options", "http2_protocol_options", "transport_socket",
 		"transport_socket_matches", "transport_socket_matcher", "per_connection_buffer_limit_bytes",
@@ -150,6 +157,8 @@ func EncodeCluster(c Cluster) proto.Message {
 			},
 		})}
 	}
+	encodeThresholds(m, &c.Cluster)
+	encodeOutlier(m, c.Outlier)
 	m.TransportSocket = encodeTLS(c.TLS, c.HTTP2)
 	return m
 }

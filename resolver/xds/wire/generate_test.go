@@ -9,7 +9,6 @@ import (
 
 	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/identity"
-	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 )
 
@@ -55,6 +54,7 @@ func (g gen) listener() Listener {
 	case 1:
 		l.Address = g.addr(0)
 	}
+	l.RateLimits = g.chance(2)
 	if g.chance(2) {
 		l.RouteConfig = g.name()
 	} else {
@@ -88,16 +88,7 @@ func (g gen) route() resolver.Route {
 	if len(r.To) > 1 && g.chance(3) {
 		r.To[0].Weight = 0
 	}
-	r.Policy.Timeout = g.duration()
-	if g.chance(2) {
-		r.Policy.Retry = resilience.Retry{Attempts: 1 + g.Uint32N(9), On: resilience.Conditions(1 + g.Uint32N(15))}
-		if g.chance(2) {
-			r.Policy.Retry.Base = time.Duration(1 + g.Int64N(1e9))
-			if g.chance(2) {
-				r.Policy.Retry.Max = r.Policy.Retry.Base + time.Duration(g.Int64N(1e9))
-			}
-		}
-	}
+	r.Policy = g.policy()
 	return r
 }
 
@@ -171,6 +162,7 @@ func (g gen) cluster() Cluster {
 			c.TLS.RootCAs = testRoot
 		}
 	}
+	g.traffic(&c.Cluster)
 	if g.chance(2) {
 		c.EndpointsName = g.name()
 	} else {

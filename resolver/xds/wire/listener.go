@@ -1,11 +1,13 @@
 package wire
 
 import (
+	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
@@ -75,6 +77,9 @@ func decodeSocket(p *place, m *listenerv3.Listener, l *Listener) {
 	mp := q.at("filters", 0)
 	inline := decodeManager(&mp, chain.GetFilters()[0].GetTypedConfig(), l)
 	if m.GetTrafficDirection() == corev3.TrafficDirection_INBOUND || endsHere(inline) {
+		if l.RateLimits {
+			mp.warn("http_filters", "a server does not limit rates yet, has no effect")
+		}
 		*l = Listener{Name: l.Name, Inbound: &resolver.Inbound{Addr: addr}}
 		return
 	}
@@ -112,7 +117,7 @@ func decodeManager(p *place, a *anypb.Any, l *Listener) *routev3.RouteConfigurat
 	if m.GetCommonHttpProtocolOptions().GetMaxStreamDuration() != nil {
 		p.warn("common_http_protocol_options", "max_stream_duration is not supported here yet, has no effect")
 	}
-	decodeFilters(p, m.GetHttpFilters())
+	l.RateLimits = decodeFilters(p, m.GetHttpFilters())
 	switch s := m.GetRouteSpecifier().(type) {
 	case *hcmv3.HttpConnectionManager_Rds:
 		q := p.in("rds")
@@ -132,8 +137,9 @@ func decodeManager(p *place, a *anypb.Any, l *Listener) *routev3.RouteConfigurat
 	return nil
 }
 
-// decodeFilters looks whether the filters can be done without (gRFC A39).
-func decodeFilters(p *place, filters []*hcmv3.HttpFilter) {
+// decodeFilters looks whether the filters can be done without (gRFC A39), and reports
+// whether one is there that limits the rates of routes.
+func decodeFilters(p *place, filters []*hcmv3.HttpFilter) (rates bool) {
 	names := map[string]bool{}
 	for i, f := range filters {
 		q := p.at("http_filters", i)
@@ -154,11 +160,29 @@ func decodeFilters(p *place, filters []*hcmv3.HttpFilter) {
 			}
 			continue
 		}
+		if limitsRoutes(&q, f) {
+			rates = true
+			continue
+		}
 		decodeFilter(&q, f)
 	}
 	if n := len(filters); n == 0 || !filters[n-1].GetTypedConfig().MessageIs((*routerv3.Router)(nil)) {
 		p.refuse("http_filters", "the last must be the router")
 	}
+	return rates
+}
+
+// limitsRoutes reports whether f limits rates, and only where a route says how.
+func limitsRoutes(p *place, f *hcmv3.HttpFilter) bool {
+	var m localv3.LocalRateLimit
+	if !f.GetTypedConfig().MessageIs(&m) {
+		return false
+	}
+	if err := unpack(f.GetTypedConfig(), &m); err != nil {
+		p.refuse("typed_config", "%w", err)
+		return false
+	}
+	return m.GetTokenBucket() == nil && len(m.GetDescriptors()) == 0
 }
 
 func decodeFilter(p *place, f *hcmv3.HttpFilter) {
@@ -200,6 +224,13 @@ func EncodeListener(l Listener) proto.Message {
 			Name:       routerFilter,
 			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&routerv3.Router{})},
 		}},
+	}
+	if l.RateLimits && l.Inbound == nil {
+		manager.HttpFilters = slices.Insert(manager.HttpFilters, 0, &hcmv3.HttpFilter{
+			Name:       rateFilter,
+			IsOptional: true, // to gRPC, which does not know it
+			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&localv3.LocalRateLimit{StatPrefix: ratePrefix})},
+		})
 	}
 	if l.RouteConfig != "" {
 		manager.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{

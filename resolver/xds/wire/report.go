@@ -8,9 +8,11 @@ import (
 	"strings"
 	"time"
 
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // A report gathers what is found in one resource.
@@ -141,4 +143,30 @@ func (p *place) duration(field string, d *durationpb.Duration) time.Duration {
 		return 0
 	}
 	return d.AsDuration()
+}
+
+// positive reads an optional duration that must be more than 0.
+func (p *place) positive(field string, d *durationpb.Duration) time.Duration {
+	if d != nil && d.CheckValid() == nil && d.AsDuration() == 0 {
+		p.refuse(field, "must be more than 0")
+	}
+	return p.duration(field, d)
+}
+
+// hundred reads an optional percentage.
+func (p *place) hundred(field string, n *wrapperspb.UInt32Value) *uint32 {
+	if n.GetValue() > 100 {
+		p.refuse(field, "%d is more than 100", n.GetValue())
+	}
+	return optional(n)
+}
+
+// percent reads a percentage; 0 if there is none.
+func (p *place) percent(field string, m *typev3.Percent) float64 {
+	v := m.GetValue()
+	if !(v >= 0 && v <= 100) { // nor NaN
+		p.refuse(field, "%v is not within 0 and 100", v)
+		return 0
+	}
+	return v
 }

@@ -33,8 +33,11 @@ type Listener struct {
 	// Address, "ip:port", is where an Envoy listens for this name; empty means an
 	// api_listener, which is what a library asks for.
 	Address string
+	// RateLimits says that the routes may have a Rate: the filter is listed without which an
+	// Envoy does not see it. Other clients limit rates or can't, whatever is listed.
+	RateLimits bool
 	// Inbound, if not nil, makes it the listener of a server: it has no routes, and
-	// Address is not used.
+	// neither Address nor RateLimits is used.
 	Inbound *resolver.Inbound
 	// Warnings name what was set but is not obeyed. Not encoded.
 	Warnings []string

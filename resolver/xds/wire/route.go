@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 )
 
@@ -72,11 +73,11 @@ func decodeHosts(p *place, m *routev3.RouteConfiguration) []resolver.VirtualHost
 
 func decodeHost(p *place, m *routev3.VirtualHost) resolver.VirtualHost {
 	v := resolver.VirtualHost{Name: m.GetName(), Domains: m.GetDomains()}
-	p.ignores(m, "name", "domains", "routes", "matcher", "retry_policy", "virtual_clusters", "include_request_attempt_count",
+	p.ignores(m, "name", "domains", "routes", "matcher", "retry_policy", "hedge_policy", "virtual_clusters", "include_request_attempt_count",
 		"include_attempt_count_in_response", "include_is_timeout_retry_header", "metadata")
 	for i, r := range m.GetRoutes() {
 		q := p.at("routes", i)
-		v.Routes = append(v.Routes, decodeRoute(&q, r, m.GetRetryPolicy()))
+		v.Routes = append(v.Routes, decodeRoute(&q, r, m))
 	}
 	if m.GetMatcher() != nil {
 		p.warn("matcher", "not supported: calls that only it would answer fail")
@@ -85,9 +86,9 @@ func decodeHost(p *place, m *routev3.VirtualHost) resolver.VirtualHost {
 	return v
 }
 
-func decodeRoute(p *place, m *routev3.Route, retry *routev3.RetryPolicy) resolver.Route {
+func decodeRoute(p *place, m *routev3.Route, host *routev3.VirtualHost) resolver.Route {
 	r := resolver.Route{Name: m.GetName()}
-	p.ignores(m, "name", "match", "metadata", "decorator", "tracing", "stat_prefix",
+	p.ignores(m, "name", "match", "metadata", "decorator", "tracing", "stat_prefix", "typed_per_filter_config",
 		"route", "redirect", "direct_response", "filter_action", "non_forwarding_action")
 	q := p.in("match")
 	r.Match, r.Unsupported = decodeMatch(&q, m.GetMatch())
@@ -101,7 +102,12 @@ func decodeRoute(p *place, m *routev3.Route, retry *routev3.RetryPolicy) resolve
 	switch a := m.GetAction().(type) {
 	case *routev3.Route_Route:
 		q := p.in("route")
-		decodeAction(&q, a.Route, retry, &r)
+		own := decodeOwn(p, m.GetMetadata())
+		decodeAction(&q, a.Route, host, own, &r)
+		own.unknown()
+		if rate := decodeRate(p, m); r.Unsupported == "" {
+			r.Policy.Rate = rate
+		}
 	case *routev3.Route_Redirect:
 		r.Unsupported = "redirect is not supported"
 	case *routev3.Route_DirectResponse:
@@ -183,6 +189,8 @@ func encodeRoute(r *resolver.Route) *routev3.Route {
 	m := &routev3.Route{Name: r.Name, Match: encodeMatch(&r.Match)}
 	if r.Unsupported == "" {
 		m.Action = &routev3.Route_Route{Route: encodeAction(r)}
+		m.Metadata = encodeOwn(ownPolicy(&r.Policy))
+		m.TypedPerFilterConfig = encodeRate(r.Policy.Rate)
 		return m
 	}
 	m.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
@@ -193,6 +201,18 @@ func encodeRoute(r *resolver.Route) *routev3.Route {
 		unsupportedKey: {Fields: map[string]*structpb.Value{"reason": structpb.NewStringValue(r.Unsupported)}},
 	}}
 	return m
+}
+
+// ownPolicy is what no field of a route carries.
+func ownPolicy(p *resilience.Policy) map[string]*structpb.Value {
+	fields := map[string]*structpb.Value{}
+	if p.Retry.Unguarded && p.Retry.Attempts > 0 && p.Retry.On != 0 {
+		fields["unguarded"] = structpb.NewBoolValue(true)
+	}
+	if h := ownHedge(p); h != nil {
+		fields["hedge"] = h
+	}
+	return fields
 }
 
 func encodeTargets(m *routev3.RouteAction, to []resolver.Target) {

@@ -1,0 +1,314 @@
+package wire
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
+	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/weftmesh/weft/resilience"
+)
+
+// rateFilter is the filter that limits rates, and its key in a route's typed_per_filter_config.
+const rateFilter = "envoy.filters.http.local_ratelimit"
+
+// leastFill is the shortest fill_interval (Envoy local_ratelimit).
+const leastFill = 50 * time.Millisecond
+
+// headerFact begins the key of an entry that is a header's value; methodFact and
+// pathFact are the other keys that calls have an entry for.
+const (
+	headerFact = "header:"
+	methodFact = "method"
+	pathFact   = "path"
+)
+
+// noLimit stands where a Rate has no common bucket: Envoy refuses routes without one.
+// The bucket of a descriptor must be filled in a multiple of its time.
+var noLimit = resilience.TokenBucket{MaxTokens: math.MaxUint32, TokensPerFill: math.MaxUint32, FillInterval: leastFill}
+
+// decodeRate reads what a route says to its filters, of which only local_ratelimit, known by
+// its type, is obeyed; whether the listener has the filter does not matter.
+func decodeRate(p *place, m *routev3.Route) *resilience.Rate {
+	var (
+		rate  *resilience.Rate
+		found bool
+	)
+	for _, name := range slices.Sorted(maps.Keys(m.GetTypedPerFilterConfig())) {
+		a := m.GetTypedPerFilterConfig()[name]
+		q := p.in("typed_per_filter_config")
+		disabled := false
+		if a.MessageIs((*routev3.FilterConfig)(nil)) {
+			var c routev3.FilterConfig
+			if err := unpack(a, &c); err != nil {
+				q.refuse(name, "%w", err)
+				continue
+			}
+			a, disabled = c.GetConfig(), c.GetDisabled()
+		}
+		var l localv3.LocalRateLimit
+		switch {
+		case !a.MessageIs(&l):
+			if !disabled {
+				q.warn("", "%q is not supported yet, has no effect", name)
+			}
+		case found:
+			q.warn("", "%q is the second to limit rates, has no effect", name)
+		default:
+			if err := unpack(a, &l); err != nil {
+				q.refuse(name, "%w", err)
+				continue
+			}
+			in := q.in(name)
+			action := p.in("route")
+			if r := decodeLocalRate(&in, &l, &action, m.GetRoute().GetRateLimits()); !disabled {
+				rate = r
+			}
+			found = true
+		}
+	}
+	if len(m.GetRoute().GetRateLimits()) > 0 && rate == nil {
+		p.warn("route.rate_limits", "not supported yet, has no effect")
+	}
+	return rate
+}
+
+// decodeLocalRate returns nil if calls are not limited. The action's limits say what the
+// descriptors' keys mean if m does not itself.
+func decodeLocalRate(p *place, m *localv3.LocalRateLimit, action *place, limits []*routev3.RateLimit) *resilience.Rate {
+	p.ignores(m, "stat_prefix", "token_bucket", "filter_enabled", "filter_enforced", "descriptors", "enable_x_ratelimit_headers",
+		"always_consume_default_token_bucket", "rate_limited_as_resource_exhausted", "rate_limits", "max_dynamic_descriptors")
+	if m.GetStatPrefix() == "" {
+		p.refuse("stat_prefix", "empty")
+	}
+	r := &resilience.Rate{
+		MaxKeys:      int(m.GetMaxDynamicDescriptors().GetValue()),
+		AlwaysBucket: m.GetAlwaysConsumeDefaultTokenBucket() == nil || m.GetAlwaysConsumeDefaultTokenBucket().GetValue(),
+		Headers:      m.GetEnableXRatelimitHeaders() != ratelimitv3.XRateLimitHeadersRFCVersion_OFF,
+	}
+	if m.GetMaxDynamicDescriptors() != nil && r.MaxKeys == 0 {
+		p.refuse("max_dynamic_descriptors", "must be more than 0")
+	}
+	if v := m.GetEnableXRatelimitHeaders(); v > ratelimitv3.XRateLimitHeadersRFCVersion_DRAFT_VERSION_03 || v < 0 {
+		p.refuse("enable_x_ratelimit_headers", "unknown value %d", v)
+	}
+	r.TokenBucket = decodeBucket(p, m.GetTokenBucket())
+	if r.TokenBucket == noLimit {
+		r.TokenBucket = resilience.TokenBucket{}
+	}
+	if len(m.GetRateLimits()) > 0 {
+		action, limits = p, m.GetRateLimits()
+	}
+	facts := decodeFacts(action, limits)
+	for i, d := range m.GetDescriptors() {
+		q := p.at("descriptors", i)
+		r.Descriptors = append(r.Descriptors, decodeDescriptor(&q, d, facts))
+	}
+	enabled := decodeAll(p, "filter_enabled", m.GetFilterEnabled())
+	if enforced := decodeAll(p, "filter_enforced", m.GetFilterEnforced()); !enabled || !enforced {
+		return nil
+	}
+	if r.MaxTokens == 0 && len(r.Descriptors) == 0 {
+		return nil
+	}
+	return r
+}
+
+// decodeAll reports whether a filter is for all calls. Without the field it is for none (Envoy).
+func decodeAll(p *place, field string, m *corev3.RuntimeFractionalPercent) bool {
+	q := p.in(field)
+	switch n := decodeFraction(&q, "default_value", m.GetDefaultValue()); n {
+	case 0:
+		return false
+	case 1_000_000:
+		return true
+	}
+	p.warn(field, "a limit for some of the calls is not supported yet, has no effect")
+	return false
+}
+
+func decodeBucket(p *place, m *typev3.TokenBucket) resilience.TokenBucket {
+	if m == nil {
+		p.refuse("token_bucket", "missing")
+		return resilience.TokenBucket{}
+	}
+	q := p.in("token_bucket")
+	b := resilience.TokenBucket{
+		MaxTokens:     m.GetMaxTokens(),
+		TokensPerFill: m.GetTokensPerFill().GetValue(),
+		FillInterval:  q.duration("fill_interval", m.GetFillInterval()),
+	}
+	if b.MaxTokens == 0 {
+		q.refuse("max_tokens", "must be more than 0")
+	}
+	if m.GetTokensPerFill() != nil && b.TokensPerFill == 0 {
+		q.refuse("tokens_per_fill", "must be more than 0")
+	}
+	if m.GetFillInterval() == nil {
+		q.refuse("fill_interval", "missing")
+	} else if b.FillInterval < leastFill {
+		q.refuse("fill_interval", "%v is less than %v", b.FillInterval, leastFill)
+	}
+	return b
+}
+
+// decodeFacts reads which header gives the value of which key.
+func decodeFacts(p *place, limits []*routev3.RateLimit) map[string]string {
+	facts := map[string]string{}
+	for i, l := range limits {
+		q := p.at("rate_limits", i)
+		q.ignores(l, "actions")
+		for j, a := range l.GetActions() {
+			qa := q.at("actions", j)
+			h := a.GetRequestHeaders()
+			if h == nil {
+				qa.warn("", "only request_headers is supported yet, has no effect")
+				continue
+			}
+			if h.GetHeaderName() == "" {
+				qa.refuse("request_headers.header_name", "empty")
+			}
+			fact := factOf(h.GetHeaderName())
+			if first, twice := facts[h.GetDescriptorKey()]; twice && first != fact {
+				qa.warn("request_headers", "%q is a key of another header already, has no effect", h.GetDescriptorKey())
+				continue
+			}
+			facts[h.GetDescriptorKey()] = fact
+		}
+	}
+	return facts
+}
+
+func decodeDescriptor(p *place, m *ratelimitv3.LocalRateLimitDescriptor, facts map[string]string) resilience.DescriptorRate {
+	p.ignores(m, "entries", "token_bucket")
+	d := resilience.DescriptorRate{TokenBucket: decodeBucket(p, m.GetTokenBucket())}
+	if len(m.GetEntries()) == 0 {
+		p.refuse("entries", "none")
+	}
+	for i, e := range m.GetEntries() {
+		q := p.at("entries", i)
+		key, told := facts[e.GetKey()]
+		if header := headerOf(e.GetKey()); e.GetKey() == "" {
+			q.refuse("key", "empty")
+		} else if !told && header != "" {
+			key = factOf(header)
+		} else if !told {
+			key = e.GetKey()
+			q.warn("key", "no action gives %q a value: the descriptor has no effect", key)
+		}
+		d.Entries = append(d.Entries, resilience.Entry{Key: key, Value: e.GetValue()})
+	}
+	return d
+}
+
+// encodeRate is what a route says to the filter that limits rates; nil says nothing.
+// gRPC refuses a filter that it does not know unless it is optional.
+func encodeRate(r *resilience.Rate) map[string]*anypb.Any {
+	if r == nil || r.MaxTokens == 0 && len(r.Descriptors) == 0 {
+		return nil
+	}
+	m := &localv3.LocalRateLimit{
+		StatPrefix:                      ratePrefix,
+		TokenBucket:                     encodeBucket(r.TokenBucket),
+		FilterEnabled:                   all(),
+		FilterEnforced:                  all(),
+		AlwaysConsumeDefaultTokenBucket: wrapperspb.Bool(r.AlwaysBucket),
+		RateLimitedAsResourceExhausted:  true,
+		RateLimits:                      encodeFacts(r.Descriptors),
+	}
+	if r.MaxTokens == 0 {
+		m.TokenBucket = encodeBucket(noLimit)
+	}
+	if r.Headers {
+		m.EnableXRatelimitHeaders = ratelimitv3.XRateLimitHeadersRFCVersion_DRAFT_VERSION_03
+	}
+	if r.MaxKeys > 0 {
+		m.MaxDynamicDescriptors = wrapperspb.UInt32(uint32(min(r.MaxKeys, math.MaxUint32)))
+	}
+	for _, d := range r.Descriptors {
+		out := &ratelimitv3.LocalRateLimitDescriptor{TokenBucket: encodeBucket(d.TokenBucket)}
+		for _, e := range d.Entries {
+			out.Entries = append(out.Entries, &ratelimitv3.RateLimitDescriptor_Entry{Key: e.Key, Value: e.Value})
+		}
+		m.Descriptors = append(m.Descriptors, out)
+	}
+	return map[string]*anypb.Any{rateFilter: pack(&routev3.FilterConfig{Config: pack(m), IsOptional: true})}
+}
+
+// ratePrefix is the name of the filter's figures in Envoy.
+const ratePrefix = "local_rate_limit"
+
+func all() *corev3.RuntimeFractionalPercent {
+	return &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{Numerator: 100}}
+}
+
+func encodeBucket(b resilience.TokenBucket) *typev3.TokenBucket {
+	m := &typev3.TokenBucket{MaxTokens: b.MaxTokens, FillInterval: durationpb.New(b.FillInterval)}
+	if b.TokensPerFill > 0 {
+		m.TokensPerFill = wrapperspb.UInt32(b.TokensPerFill)
+	}
+	return m
+}
+
+// encodeFacts tells Envoy where the entries come from: once for all descriptors of the
+// same keys, and not for those with a key that no header gives, which Envoy then does not limit.
+func encodeFacts(descriptors []resilience.DescriptorRate) (limits []*routev3.RateLimit) {
+	told := map[string]bool{}
+	for _, d := range descriptors {
+		var (
+			l    routev3.RateLimit
+			keys strings.Builder
+		)
+		for _, e := range d.Entries {
+			header := headerOf(e.Key)
+			if header == "" {
+				break
+			}
+			keys.WriteString(e.Key + "\n")
+			l.Actions = append(l.Actions, &routev3.RateLimit_Action{ActionSpecifier: &routev3.RateLimit_Action_RequestHeaders_{
+				RequestHeaders: &routev3.RateLimit_Action_RequestHeaders{HeaderName: header, DescriptorKey: e.Key},
+			}})
+		}
+		if len(l.GetActions()) == len(d.Entries) && !told[keys.String()] {
+			told[keys.String()] = true
+			limits = append(limits, &routev3.RateLimit{Actions: l.GetActions()})
+		}
+	}
+	return limits
+}
+
+// factOf is the key of the entry that a header, or a pseudo-header of Envoy's, gives its value.
+func factOf(header string) string {
+	switch header {
+	case ":method":
+		return methodFact
+	case ":path":
+		return pathFact
+	}
+	return headerFact + header
+}
+
+// headerOf is the header, or Envoy's pseudo-header, that gives a key its value; "" if none does.
+func headerOf(key string) string {
+	switch key {
+	case methodFact:
+		return ":method"
+	case pathFact:
+		return ":path" // with the query, in Envoy
+	}
+	name, ok := strings.CutPrefix(key, headerFact)
+	if !ok {
+		return ""
+	}
+	return name
+}
