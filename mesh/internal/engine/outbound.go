@@ -126,7 +126,7 @@ func (c *Call) tries() (resilience.Outcome, error) {
 		}
 		a, out := c.attempt(host)
 		c.retried()
-		if pause, again := c.again(a, out); again && a.end(out) {
+		if pause, again := c.again(out); again && a.end(out) {
 			if out.Cause != resilience.HostLeft { // who was never asked has not refused
 				c.tried[int(c.retries)%len(c.tried)] = a.Host
 			}
@@ -151,7 +151,7 @@ const maxMoves = 64
 
 // again decides whether an attempt is followed by another, and after what pause. If it is, and is
 // a retry, that is counted in at the cluster.
-func (c *Call) again(a *Attempt, out resilience.Outcome) (pause time.Duration, again bool) {
+func (c *Call) again(out resilience.Outcome) (pause time.Duration, again bool) {
 	if out.Cause == resilience.HostLeft && c.attempts < maxMoves {
 		// Not a retry: nobody has refused anything, the call is just moved.
 		return 0, c.transport.Replayable() && c.ctx.Err() == nil

@@ -150,7 +150,7 @@ func (x *exchange) discard() {
 	}
 	if n := x.resp.ContentLength; x.resp.StatusCode != http.StatusSwitchingProtocols && n >= -1 && n <= maxDrained {
 		stuck := time.AfterFunc(drainTime, func() { body.Close() })
-		io.CopyN(io.Discard, body, maxDrained) // an answer that is longer, or breaks, costs its connection
+		_, _ = io.CopyN(io.Discard, body, maxDrained) // an answer that is longer, or breaks, costs its connection
 		stuck.Stop()
 	}
 	body.Close()

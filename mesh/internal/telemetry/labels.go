@@ -56,7 +56,7 @@ func (l *labels) outbound(c *engine.Call, out resilience.Outcome, err error) met
 
 // ended adds why the call was not tried again (Envoy flags a retry that overflows like a call that does).
 func ended(flags string, e engine.End) string {
-	more := ""
+	var more string
 	switch e {
 	case engine.Exhausted:
 		more = "URX"
