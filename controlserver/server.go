@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -221,7 +222,7 @@ func (s *Server) report(i int, f catalog.Fragment) {
 // work makes and publishes a catalog after reports. Reports that come meanwhile are taken together.
 func (s *Server) work(ctx context.Context) {
 	var good catalog.LastGood
-	told := map[string]bool{}
+	told, names := map[string]bool{}, map[string]bool{}
 	for {
 		select {
 		case <-s.kick:
@@ -234,10 +235,13 @@ func (s *Server) work(ctx context.Context) {
 		}
 		c, findings := good.Merge(fragments...)
 		s.tell(told, findings)
-		s.resolve(ctx, publish.Names(c))
+		old := names
+		names = publish.Names(c)
+		s.resolve(ctx, old, names)
 		s.publish(func(w *state) {
 			w.catalog, w.findings, w.reports, w.changed = c, findings, reports, time.Now()
 		})
+		s.dns.Want(names)
 	}
 }
 
@@ -253,12 +257,15 @@ func (s *Server) newest() (fragments []catalog.Fragment, reports uint64) {
 	return fragments, s.reports
 }
 
-// resolve has names followed and gives new ones a moment to be found: a service
-// whose endpoints got other names would have none until then.
-func (s *Server) resolve(ctx context.Context, names map[string]bool) {
+// resolve has new names followed beside the old ones, which are served until
+// then, and gives them a moment to be found: a service whose endpoints got other
+// names would have none otherwise.
+func (s *Server) resolve(ctx context.Context, old, names map[string]bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
-	s.dns.Want(names)
+	both := maps.Clone(old)
+	maps.Copy(both, names)
+	s.dns.Want(both)
 	s.dns.Tried(ctx)
 }
 
@@ -278,7 +285,8 @@ func (s *Server) publish(change func(*state)) {
 	}
 	s.worked.generation++
 	generation := s.worked.generation
-	p := publish.New(s.worked.catalog, s.dns.Addresses)
+	known := s.dns.Known() // a view must not change with time
+	p := publish.New(s.worked.catalog, func(name string) []string { return known[name] })
 	var mu sync.Mutex
 	snapshots := map[*publish.View]*snapshot{}
 	s.ads.Publish(func(n *ads.Node) ads.Snapshot {
