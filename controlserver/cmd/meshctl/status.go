@@ -91,7 +91,11 @@ func services(out io.Writer, all []web.Service) {
 				fit++
 			}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d of %d serve\n", svc.Host, strings.Join(svc.Ports, " "), fit, len(svc.Endpoints))
+		serve := "none"
+		if n := len(svc.Endpoints); n > 0 {
+			serve = fmt.Sprintf("%d of %d serve", fit, n)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", svc.Host, strings.Join(svc.Ports, " "), serve)
 	}
 	w.Flush() // to a terminal or buffer; a failure shows there
 }
