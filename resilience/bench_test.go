@@ -63,6 +63,7 @@ func BenchmarkDecisions(b *testing.B) {
 	}
 	all := func(which ...string) func(b *testing.B) {
 		return func(b *testing.B) {
+			b.Helper()
 			b.ReportAllocs()
 			for b.Loop() {
 				now := time.Now()

@@ -184,7 +184,7 @@ func (r *Rate) Check() []error {
 	for i := range r.Descriptors {
 		d := &r.Descriptors[i]
 		at := fmt.Sprintf("descriptors[%d]", i)
-		f.in(at+".tokenBucket", d.TokenBucket.Check())
+		f.in(at+".tokenBucket", d.Check())
 		if len(d.Entries) == 0 {
 			f.say(at+".entries", "none")
 		}

@@ -106,8 +106,10 @@ func (g *Gradient) Leave(now time.Time, took time.Duration) {
 // Abandon lets out a call whose time says nothing: it was canceled.
 func (g *Gradient) Abandon() { g.inFlight.Leave() }
 
-// Limit is how many calls may be in flight now, and InFlight how many are.
-func (g *Gradient) Limit() uint32   { return g.limit.Load() }
+// Limit is how many calls may be in flight now.
+func (g *Gradient) Limit() uint32 { return g.limit.Load() }
+
+// InFlight is how many are.
 func (g *Gradient) InFlight() int64 { return g.inFlight.Count() }
 
 // turn does what is due. The caller holds mu.
@@ -161,13 +163,13 @@ func (g *Gradient) resume(since time.Duration, limit uint32) {
 
 // next is the limit that follows limit, when calls take what least is at best and took so long lately. It
 // moves by half to double, and leaves room for a queue of its square root (Envoy).
-func (a *Adaptive) next(limit uint32, least, took time.Duration) uint32 {
+func (a Adaptive) next(limit uint32, least, took time.Duration) uint32 {
 	gradient := float64(least) * (1 + a.Buffer/100) / float64(max(took, 1))
 	moved := float64(limit) * min(max(gradient, 0.5), 2)
 	return a.within(moved + math.Sqrt(moved))
 }
 
-func (a *Adaptive) within(limit float64) uint32 {
+func (a Adaptive) within(limit float64) uint32 {
 	return uint32(min(max(limit, float64(a.Min)), float64(a.Max)))
 }
 

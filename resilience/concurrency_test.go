@@ -66,7 +66,7 @@ func TestGradientFollowsAServerThatSlowsDown(t *testing.T) {
 func TestGradientMeasuresAgain(t *testing.T) {
 	g := NewGradient(Adaptive{Remeasure: time.Hour}, start)
 	now := server{100, ms}.flood(g, start, 5*time.Second)
-	now = server{100, 20 * ms}.flood(g, now, 10*time.Second) // it is slow now, however few there are
+	server{100, 20 * ms}.flood(g, now, 10*time.Second) // it is slow now, however few there are
 	if got := g.Limit(); got < 50 {
 		t.Errorf("limit %d: it is held to what the server once could", got)
 	}
