@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -18,13 +19,18 @@ type side struct {
 // A sample is what one call of a turn cost this process.
 type sample struct{ allocs, cpu, wall float64 }
 
-// rounds has the sides take turns, in another order each round, and returns
+// brief is for allocations, which hardly differ from round to round.
+func (e effort) brief() effort {
+	e.Rounds, e.Calls = min(e.Rounds, 5), min(e.Calls, 500)
+	return e
+}
+
+// rounds has the sides take turns, in an order left to chance, and returns
 // the samples of each by round. The first round warms up and is not counted.
 func rounds(e effort, callers int, sides []side) ([][]sample, error) {
 	out := make([][]sample, len(sides))
 	for round := -1; round < e.Rounds; round++ {
-		for i := range sides {
-			i = (i + round + 1) % len(sides)
+		for _, i := range rand.Perm(len(sides)) {
 			s, err := turn(sides[i].call, callers, e.Calls*min(callers, 2))
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", sides[i].name, err)
