@@ -95,7 +95,8 @@ type state struct {
 	findings   []catalog.Finding
 }
 
-// New opens the server's addresses, so that Addr is known, and serves nothing before Run.
+// New opens the server's addresses, so that Addr is known. Nothing is served
+// before Run, which also closes them.
 func New(cfg Config) (*Server, error) {
 	s := &Server{
 		config:  cfg,
@@ -149,7 +150,8 @@ func (s *Server) WebAddr() string {
 }
 
 // Run serves until ctx is done, then drains: clients are sent away one after
-// the other and keep what they have. It returns nil after that, or why it could not serve.
+// the other and keep what they have. It returns nil after that, or why it could
+// not serve, and is called once.
 func (s *Server) Run(ctx context.Context) error {
 	run, stop := context.WithCancel(ctx)
 	defer stop()
