@@ -31,6 +31,7 @@ func BenchmarkPropagation(b *testing.B) {
 // propagation has 100 clients watch some of the services each, the first, which
 // always changes, among them where only one does.
 func propagation(b *testing.B, services, watched, changed int) {
+	b.Helper()
 	const clients = 100
 	dir := b.TempDir()
 	name := func(i int) string { return fmt.Sprintf("svc-%03d", i) }
@@ -102,6 +103,7 @@ func propagation(b *testing.B, services, watched, changed int) {
 
 // cpu is what this process has used, which other load on the machine does not blur.
 func cpu(b *testing.B) time.Duration {
+	b.Helper()
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		b.Fatal(err)

@@ -123,12 +123,12 @@ func New(cfg Config) (*Server, error) {
 
 	var err error
 	if s.listener = cfg.Listener; s.listener == nil {
-		if s.listener, err = net.Listen("tcp", cmp.Or(cfg.Listen, "127.0.0.1:0")); err != nil {
+		if s.listener, err = listen(cmp.Or(cfg.Listen, "127.0.0.1:0")); err != nil {
 			return nil, fmt.Errorf("controlserver: address for xDS: %w", err)
 		}
 	}
 	if cfg.Web != "" {
-		if s.web, err = net.Listen("tcp", cfg.Web); err != nil {
+		if s.web, err = listen(cfg.Web); err != nil {
 			s.listener.Close()
 			return nil, fmt.Errorf("controlserver: status page: %w", err)
 		}
@@ -136,6 +136,10 @@ func New(cfg Config) (*Server, error) {
 	s.ads = ads.New(ads.Config{Observer: registration{s.registry}, Warmup: cmp.Or(cfg.Grace, 10*time.Second), Logger: s.log})
 	s.dns = dns.New(dns.Config{Lookup: cfg.Lookup, Logger: s.log}, s.republish)
 	return s, nil
+}
+
+func listen(addr string) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
 }
 
 // Addr is the address for xDS clients.
@@ -199,8 +203,8 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	stop()
 	server.Stop()
-	s.ads.Close()
-	page.Close()
+	_ = s.ads.Close() // never fails
+	_ = page.Close()  // its listener is done with
 	s.dns.Close()
 	wg.Wait()
 	return err

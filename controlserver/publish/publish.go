@@ -254,7 +254,7 @@ func (v *View) Service(name string) (*resolver.Service, error) {
 			for _, to := range r.To {
 				if c, ok := v.Cluster(to.Cluster); ok {
 					e, _ := v.Endpoints(to.Cluster)
-					c.Cluster.Endpoints = e.Endpoints
+					c.Endpoints = e.Endpoints
 					out.Clusters[to.Cluster] = c.Cluster
 				}
 			}
