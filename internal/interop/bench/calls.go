@@ -165,7 +165,7 @@ func (c *clients) processorTime() (table, error) {
 	t := table{
 		Title: "Processor time of the client's process a call, gRPC unary over 10 backends",
 		Note: "Defaults: as gRPC makes clients and servers. Same windows: with those of the mesh's options at both ends.\n" +
-			"The ratio is the median of those within a round; that of a peer to itself is the noise.",
+			"A side's figure is the mean of its turns but for the two worst. The ratio of a peer to itself is the noise.",
 	}
 	sides := make([]side, 7)
 	for i, dial := range []func() (side, error){
@@ -211,7 +211,7 @@ func (c *clients) processorTime() (table, error) {
 func (c *clients) processorTimeHTTP() (table, error) {
 	t := table{Title: "Processor time of the client's process a request, HTTP to one backend"}
 	e := c.effort
-	e.Rounds = (e.Rounds + 1) / 2
+	e.Rounds = (2*e.Rounds + 2) / 3
 	for _, w := range c.webs() {
 		for _, callers := range []int{1, 8} {
 			again := w.plain

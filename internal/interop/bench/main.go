@@ -53,8 +53,8 @@ type effort struct {
 
 func run() error {
 	quick := flag.Bool("quick", false, "a few calls only: enough to hold the allocation ceilings, too few for times")
-	count := flag.Int("rounds", 15, "how often each side has its turn")
-	calls := flag.Int("calls", 1000, "how many calls a turn has; less are disturbed less often by what else the machine does, but collect no garbage")
+	count := flag.Int("rounds", 30, "how often each side has its turn")
+	calls := flag.Int("calls", 500, "how many calls a turn has")
 	profile := flag.String("profile", "", "profile one kind of call instead of comparing: gRPC, \"h2c GET\", \"HTTP/1.1 POST\" or \"plain \" and one of these; files go to out/")
 	flag.Parse()
 	e := effort{Rounds: *count, Calls: *calls, Changes: 20, Profile: *profile}
