@@ -163,7 +163,7 @@ func (v *validator) outlierDetection(p *path, o *networking.OutlierDetection) {
 	if o == nil {
 		return
 	}
-	if o.GetConsecutiveErrors() != 0 { //nolint:staticcheck // old documents have it
+	if o.GetConsecutiveErrors() != 0 {
 		v.warn(p.field("consecutiveErrors"), "is old; use consecutiveGatewayErrors or consecutive5xxErrors")
 	}
 	if o.GetConsecutiveLocalOriginFailures() != nil && !o.GetSplitExternalLocalOriginErrors() {

@@ -73,7 +73,7 @@ func (t *table) print(w io.Writer) {
 		peerOf, peerLeast := r.PeerOf.text()
 		cells(r.What, r.Subject, r.Peer, of, least, peerOf, peerLeast, r.against(), r.most(), r.verdict())
 	}
-	lines.Flush() //nolint:errcheck // to the terminal
+	lines.Flush() // to the terminal
 }
 
 func (f figure) text() (mean, least string) {

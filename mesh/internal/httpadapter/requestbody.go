@@ -89,14 +89,14 @@ func (b *requestBody) replayable() bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return !b.lost && !b.closed && (b.end == nil || b.end == io.EOF)
+	return !b.lost && !b.closed && (b.end == nil || errors.Is(b.end, io.EOF))
 }
 
 // broken is the error that reading the caller's body ended with, if it did.
 func (b *requestBody) broken() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.end == io.EOF {
+	if errors.Is(b.end, io.EOF) {
 		return nil
 	}
 	return b.end
@@ -113,7 +113,7 @@ func (b *requestBody) settle() {
 	free := b.current == nil || b.current.closed
 	b.mu.Unlock()
 	if free {
-		b.close()
+		_ = b.close() // the caller's own complaint would come too late
 	}
 }
 
@@ -204,7 +204,7 @@ func (b *requestBody) loosen(r *bodyReader) {
 	b.lost = b.lost || stuck
 	b.mu.Unlock()
 	if stuck {
-		b.close()
+		_ = b.close() // the caller's own complaint would come too late
 	}
 }
 
