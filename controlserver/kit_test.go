@@ -19,13 +19,13 @@ import (
 )
 
 // patience bounds every wait; what takes longer fails the test.
-const patience = 20 * time.Second
+const patience = 90 * time.Second
 
 // within returns a context that ends the test rather than let it hang.
-func within(t testing.TB) context.Context {
-	t.Helper()
+func within(tb testing.TB) context.Context {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
+	tb.Cleanup(cancel)
 	return ctx
 }
 
@@ -36,27 +36,27 @@ type running struct {
 	stop func() error // waits for Run and returns what it returned
 }
 
-func run(t testing.TB, cfg Config) *running {
-	t.Helper()
+func run(tb testing.TB, cfg Config) *running {
+	tb.Helper()
 	r := &running{logs: &logs{}}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.NewTextHandler(r.logs, nil))
 	}
 	s, err := New(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	r.Server = s
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := r.stop(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
-		if t.Failed() {
-			t.Log(r.logs.String())
+		if tb.Failed() {
+			tb.Log(r.logs.String())
 		}
 	})
 	return r
@@ -64,27 +64,27 @@ func run(t testing.TB, cfg Config) *running {
 
 // knows waits until what the server works with is as wanted, and every client
 // has answered for it.
-func (r *running) knows(t testing.TB, what string, f func(web.Status) bool) {
-	t.Helper()
-	ctx := within(t)
+func (r *running) knows(tb testing.TB, what string, f func(web.Status) bool) {
+	tb.Helper()
+	ctx := within(tb)
 	if err := r.await(ctx, func(state) bool { return f(r.Status()) }); err != nil {
-		t.Fatalf("%s: %v; the status is %+v", what, err, r.Status())
+		tb.Fatalf("%s: %v; the status is %+v", what, err, r.Status())
 	}
 	if err := r.ads.Settled(ctx); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 // finds waits for a finding with the text.
-func (r *running) finds(t testing.TB, text string) {
-	t.Helper()
-	r.knows(t, "finding "+text, func(s web.Status) bool { return strings.Contains(findings(s), text) })
+func (r *running) finds(tb testing.TB, text string) {
+	tb.Helper()
+	r.knows(tb, "finding "+text, func(s web.Status) bool { return strings.Contains(findings(s), text) })
 }
 
 // clean waits until nothing is wrong.
-func (r *running) clean(t testing.TB) {
-	t.Helper()
-	r.knows(t, "no finding", func(s web.Status) bool { return len(s.Findings) == 0 })
+func (r *running) clean(tb testing.TB) {
+	tb.Helper()
+	r.knows(tb, "no finding", func(s web.Status) bool { return len(s.Findings) == 0 })
 }
 
 func findings(s web.Status) string {
@@ -114,31 +114,31 @@ func (l *logs) String() string {
 }
 
 // save writes a file as editors and configuration tools do: beside, then renamed.
-func save(t testing.TB, dir, name, text string) {
-	t.Helper()
+func save(tb testing.TB, dir, name, text string) {
+	tb.Helper()
 	tmp := filepath.Join(dir, "."+name+".tmp")
 	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := os.Rename(tmp, filepath.Join(dir, name)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func dial(t testing.TB, addr string, cfg xds.Config) *xds.Client {
-	t.Helper()
+func dial(tb testing.TB, addr string, cfg xds.Config) *xds.Client {
+	tb.Helper()
 	b, err := xds.BootstrapFor(addr)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cfg.Bootstrap = b
 	c, err := xds.New(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := c.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return c
@@ -159,8 +159,8 @@ type told struct {
 	err     error
 }
 
-func watch(t testing.TB, r resolver.Resolver, name string) *watched {
-	t.Helper()
+func watch(tb testing.TB, r resolver.Resolver, name string) *watched {
+	tb.Helper()
 	w := &watched{name: name, news: make(chan struct{})}
 	w.stop = r.Watch(name, func(s *resolver.Service, err error) {
 		w.mu.Lock()
@@ -189,14 +189,14 @@ func (w *watched) updates() int {
 }
 
 // until waits until the client has what is wanted.
-func (w *watched) until(t testing.TB, what string, f func(s *resolver.Service) bool) *resolver.Service {
-	t.Helper()
-	return w.untilTold(t, what, func(s *resolver.Service, err error) bool { return s != nil && err == nil && f(s) }).service
+func (w *watched) until(tb testing.TB, what string, f func(s *resolver.Service) bool) *resolver.Service {
+	tb.Helper()
+	return w.untilTold(tb, what, func(s *resolver.Service, err error) bool { return s != nil && err == nil && f(s) }).service
 }
 
-func (w *watched) untilTold(t testing.TB, what string, f func(*resolver.Service, error) bool) told {
-	t.Helper()
-	ctx := within(t)
+func (w *watched) untilTold(tb testing.TB, what string, f func(*resolver.Service, error) bool) told {
+	tb.Helper()
+	ctx := within(tb)
 	for {
 		w.mu.Lock()
 		news := w.news
@@ -208,7 +208,7 @@ func (w *watched) untilTold(t testing.TB, what string, f func(*resolver.Service,
 		case <-news:
 		case <-ctx.Done():
 			last := w.last()
-			t.Fatalf("%s: not told: %s; last told: %+v, %v", w.name, what, last.service, last.err)
+			tb.Fatalf("%s: not told: %s; last told: %+v, %v", w.name, what, last.service, last.err)
 		}
 	}
 }
@@ -281,8 +281,8 @@ type source struct {
 func newSource() *source { return &source{make(chan catalog.Fragment), make(chan struct{})} }
 
 // says reports documents, and returns when that was done.
-func (s *source) says(t testing.TB, yaml string) {
-	t.Helper()
+func (s *source) says(tb testing.TB, yaml string) {
+	tb.Helper()
 	objects, findings := catalog.Parse("test.yaml", []byte(yaml))
 	s.fragments <- catalog.Fragment{Objects: objects, Findings: findings}
 	<-s.reported

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -94,7 +95,8 @@ type state struct {
 	findings   []catalog.Finding
 }
 
-// New opens the server's addresses, so that Addr is known, and serves nothing before Run.
+// New opens the server's addresses, so that Addr is known. Nothing is served
+// before Run, which also closes them.
 func New(cfg Config) (*Server, error) {
 	s := &Server{
 		config:  cfg,
@@ -121,12 +123,12 @@ func New(cfg Config) (*Server, error) {
 
 	var err error
 	if s.listener = cfg.Listener; s.listener == nil {
-		if s.listener, err = net.Listen("tcp", cmp.Or(cfg.Listen, "127.0.0.1:0")); err != nil {
+		if s.listener, err = listen(cmp.Or(cfg.Listen, "127.0.0.1:0")); err != nil {
 			return nil, fmt.Errorf("controlserver: address for xDS: %w", err)
 		}
 	}
 	if cfg.Web != "" {
-		if s.web, err = net.Listen("tcp", cfg.Web); err != nil {
+		if s.web, err = listen(cfg.Web); err != nil {
 			s.listener.Close()
 			return nil, fmt.Errorf("controlserver: status page: %w", err)
 		}
@@ -134,6 +136,10 @@ func New(cfg Config) (*Server, error) {
 	s.ads = ads.New(ads.Config{Observer: registration{s.registry}, Warmup: cmp.Or(cfg.Grace, 10*time.Second), Logger: s.log})
 	s.dns = dns.New(dns.Config{Lookup: cfg.Lookup, Logger: s.log}, s.republish)
 	return s, nil
+}
+
+func listen(addr string) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
 }
 
 // Addr is the address for xDS clients.
@@ -148,7 +154,8 @@ func (s *Server) WebAddr() string {
 }
 
 // Run serves until ctx is done, then drains: clients are sent away one after
-// the other and keep what they have. It returns nil after that, or why it could not serve.
+// the other and keep what they have. It returns nil after that, or why it could
+// not serve, and is called once.
 func (s *Server) Run(ctx context.Context) error {
 	run, stop := context.WithCancel(ctx)
 	defer stop()
@@ -196,8 +203,8 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	stop()
 	server.Stop()
-	s.ads.Close()
-	page.Close()
+	_ = s.ads.Close() // never fails
+	_ = page.Close()  // its listener is done with
 	s.dns.Close()
 	wg.Wait()
 	return err
@@ -221,7 +228,7 @@ func (s *Server) report(i int, f catalog.Fragment) {
 // work makes and publishes a catalog after reports. Reports that come meanwhile are taken together.
 func (s *Server) work(ctx context.Context) {
 	var good catalog.LastGood
-	told := map[string]bool{}
+	told, names := map[string]bool{}, map[string]bool{}
 	for {
 		select {
 		case <-s.kick:
@@ -234,10 +241,13 @@ func (s *Server) work(ctx context.Context) {
 		}
 		c, findings := good.Merge(fragments...)
 		s.tell(told, findings)
-		s.resolve(ctx, publish.Names(c))
+		old := names
+		names = publish.Names(c)
+		s.resolve(ctx, old, names)
 		s.publish(func(w *state) {
 			w.catalog, w.findings, w.reports, w.changed = c, findings, reports, time.Now()
 		})
+		s.dns.Want(names)
 	}
 }
 
@@ -253,12 +263,15 @@ func (s *Server) newest() (fragments []catalog.Fragment, reports uint64) {
 	return fragments, s.reports
 }
 
-// resolve has names followed and gives new ones a moment to be found: a service
-// whose endpoints got other names would have none until then.
-func (s *Server) resolve(ctx context.Context, names map[string]bool) {
+// resolve has new names followed beside the old ones, which are served until
+// then, and gives them a moment to be found: a service whose endpoints got other
+// names would have none otherwise.
+func (s *Server) resolve(ctx context.Context, old, names map[string]bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
-	s.dns.Want(names)
+	both := maps.Clone(old)
+	maps.Copy(both, names)
+	s.dns.Want(both)
 	s.dns.Tried(ctx)
 }
 
@@ -278,7 +291,8 @@ func (s *Server) publish(change func(*state)) {
 	}
 	s.worked.generation++
 	generation := s.worked.generation
-	p := publish.New(s.worked.catalog, s.dns.Addresses)
+	known := s.dns.Known() // a view must not change with time
+	p := publish.New(s.worked.catalog, func(name string) []string { return known[name] })
 	var mu sync.Mutex
 	snapshots := map[*publish.View]*snapshot{}
 	s.ads.Publish(func(n *ads.Node) ads.Snapshot {

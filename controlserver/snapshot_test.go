@@ -13,14 +13,14 @@ import (
 	"github.com/weftmesh/weft/resolver/xds/wire"
 )
 
-func snapshotOf(t testing.TB, generation uint64, yaml string) *snapshot {
-	t.Helper()
+func snapshotOf(tb testing.TB, generation uint64, yaml string) *snapshot {
+	tb.Helper()
 	objects, findings := catalog.Parse("test.yaml", []byte(yaml))
 	if len(findings) > 0 {
-		t.Fatal(findings)
+		tb.Fatal(findings)
 	}
 	v := publish.New(catalog.Merge(catalog.Fragment{Objects: objects}), nil).View(publish.Client{Namespace: "default"})
-	return newSnapshot(v, generation, func(typeURL, name string, err error) { t.Error(typeURL, name, err) })
+	return newSnapshot(v, generation, func(typeURL, name string, err error) { tb.Error(typeURL, name, err) })
 }
 
 func TestChangedNamesWhatDiffers(t *testing.T) {
@@ -54,7 +54,7 @@ func TestOldSnapshotsAreLetGo(t *testing.T) {
 		last = next
 	}
 	deadline := time.After(patience)
-	for n := 0; n < 19; n++ { // the last two may still be on the stack
+	for n := range 19 { // the last two may still be on the stack
 		runtime.GC()
 		select {
 		case <-freed:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weftmesh/weft/controlserver/ads"
@@ -96,7 +97,7 @@ func serviceStatus(s *catalog.Service) web.Service {
 	for _, p := range s.Ports {
 		out.Ports = append(out.Ports, fmt.Sprintf("%d/%s", p.Number, cmp.Or(p.Protocol, "any")))
 		for _, e := range s.Endpoints(p.Number) {
-			addr := net.JoinHostPort(e.Address, fmt.Sprint(e.Port))
+			addr := net.JoinHostPort(e.Address, strconv.FormatUint(uint64(e.Port), 10))
 			if !seen[addr] {
 				seen[addr] = true
 				out.Endpoints = append(out.Endpoints, web.Endpoint{Addr: addr, Health: e.Health.String(), Labels: e.Labels})

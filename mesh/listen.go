@@ -29,7 +29,7 @@ func (m *Mesh) Listen(network, addr string) (net.Listener, error) {
 	default:
 		return nil, fmt.Errorf("mesh: listen %s: network %q is not tcp", addr, network)
 	}
-	ln, err := net.Listen(network, addr)
+	ln, err := net.Listen(network, addr) //nolint:noctx // the frozen face has no context, and binding does not wait
 	if err != nil {
 		return nil, fmt.Errorf("mesh: %w", err)
 	}

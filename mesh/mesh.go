@@ -184,16 +184,16 @@ type Error = engine.Error
 
 // Kind says why the mesh could not get an answer.
 //
-//	Kind         gRPC              HTTP  did a server process it?
-//	NoService    Unavailable       503   no
-//	NoRoute      Unavailable       404   no
-//	NoHost       Unavailable       503   no
-//	Unreachable  Unavailable       503   no
-//	Reset        Unavailable       503   maybe
-//	Deadline     DeadlineExceeded  504   maybe
-//	Canceled     Canceled          499   maybe
-//	Overloaded   Unavailable       503   no
-//	RateLimited  ResourceExhausted 429   no
+//	Kind         gRPC               HTTP  did a server process it?
+//	NoService    UNAVAILABLE        503   no
+//	NoRoute      UNAVAILABLE        404   no
+//	NoHost       UNAVAILABLE        503   no
+//	Unreachable  UNAVAILABLE        503   no
+//	Reset        UNAVAILABLE        503   maybe
+//	Deadline     DEADLINE_EXCEEDED  504   maybe
+//	Canceled     CANCELLED          499   maybe
+//	Overloaded   UNAVAILABLE        503   no
+//	RateLimited  RESOURCE_EXHAUSTED 429   no
 type Kind = engine.Kind
 
 // The kinds of [Error].

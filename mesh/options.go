@@ -21,7 +21,6 @@ type settings struct {
 	servers   []string
 	resolver  resolver.Resolver
 	service   string
-	namespace string
 	labels    map[string]string
 	locality  balancer.Locality
 	tracer    trace.TracerProvider

@@ -63,6 +63,25 @@ func TestBudgetOfAnInterval(t *testing.T) {
 	}
 }
 
+func TestBudgetOfAnIntervalIsExact(t *testing.T) {
+	for _, tc := range []struct{ calls, want int }{{0, 0}, {1, 0}, {2, 1}, {4, 2}, {5, 2}} {
+		b := &Budget{Percent: 50, Interval: time.Second, MinConcurrent: 9}
+		s := NewSpending(start)
+		for range tc.calls {
+			s.Begin(b, start)
+			s.End()
+		}
+		got := 0
+		for s.Retry(b, start) {
+			s.Retried()
+			got++
+		}
+		if got != tc.want {
+			t.Errorf("%d calls: %d retries, want %d", tc.calls, got, tc.want)
+		}
+	}
+}
+
 func TestMillionCallsLeaveNothing(t *testing.T) {
 	b := DefaultBudget()
 	s := NewSpending(start)

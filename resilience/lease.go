@@ -1,6 +1,7 @@
 package resilience
 
 import (
+	"hash/maphash"
 	"sync/atomic"
 	"time"
 )
@@ -141,4 +142,29 @@ func (p *Lease) ahead() uint32 {
 		return p.batch() / 4
 	}
 	return p.Ahead
+}
+
+// Leases keeps what was drawn of each limit there is, by the entries that name it, for a bounded
+// number of them: the limit that was not asked for longest is forgotten, with the tokens it had left.
+type Leases struct{ byEntries *keyed[*Leased] }
+
+// NewLeases returns Leases of at least size limits; 0 means 1024.
+func NewLeases(size int) *Leases {
+	if size <= 0 {
+		size = 1024
+	}
+	return &Leases{newKeyed[*Leased](size)}
+}
+
+// Of is what was drawn of the limit of these entries, whose order counts.
+func (l *Leases) Of(entries []Entry, now time.Time) *Leased {
+	var key uint64
+	for _, e := range entries {
+		key = (key*31+maphash.String(l.byEntries.seed, e.Key))*31 + maphash.String(l.byEntries.seed, e.Value)
+	}
+	at := now.UnixNano()
+	if known := l.byEntries.find(key, at); known != nil {
+		return *known
+	}
+	return *l.byEntries.put(key, at, new(Leased))
 }

@@ -11,9 +11,9 @@ func TestLease(t *testing.T) {
 	p := &Lease{Batch: 10, Ahead: 3, Holds: time.Second, Again: time.Second}
 	closed := *p
 	closed.Closed = true
-	type step func(l *Leased, t *testing.T)
+	type step func(t *testing.T, l *Leased)
 	take := func(p *Lease, at time.Duration, n int, want Grant, ask uint32) step {
-		return func(l *Leased, t *testing.T) {
+		return func(t *testing.T, l *Leased) {
 			t.Helper()
 			var asked uint32
 			for i := range n {
@@ -28,9 +28,9 @@ func TestLease(t *testing.T) {
 		}
 	}
 	renew := func(at time.Duration, tokens uint32, holds time.Duration) step {
-		return func(l *Leased, _ *testing.T) { l.Renew(p, start.Add(at), tokens, holds) }
+		return func(_ *testing.T, l *Leased) { l.Renew(p, start.Add(at), tokens, holds) }
 	}
-	fail := func(at time.Duration) step { return func(l *Leased, _ *testing.T) { l.Fail(p, start.Add(at)) } }
+	fail := func(at time.Duration) step { return func(_ *testing.T, l *Leased) { l.Fail(p, start.Add(at)) } }
 	for name, steps := range map[string][]step{
 		"the first wait, and one asks":      {take(p, 0, 5, Awaited, 10)},
 		"a batch, and more in time":         {take(p, 0, 1, Awaited, 10), renew(0, 10, 0), take(p, 0, 7, Granted, 0), take(p, 0, 3, Granted, 10), take(p, 0, 2, Awaited, 0)},
@@ -48,7 +48,7 @@ func TestLease(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var l Leased
 			for _, s := range steps {
-				s(&l, t)
+				s(t, &l)
 			}
 		})
 	}
@@ -84,4 +84,20 @@ func TestLeaseAllocatesNothing(t *testing.T) {
 	p := &Lease{}
 	l.Renew(p, start, 1<<30, 0)
 	ceiling(t, "a lease", 0, func() { l.Take(p, start) })
+}
+
+func TestLeasesTellLimitsApart(t *testing.T) {
+	l := NewLeases(0)
+	seen := map[*Leased]int{}
+	for i, entries := range [][]Entry{nil, {{"a", "b"}}, {{"b", "a"}}, {{"a", "c"}}, {{"a", "b"}, {"c", "d"}}, {{"c", "d"}, {"a", "b"}}, {{"ab", ""}}, {{"", "ab"}}} {
+		one := l.Of(entries, start)
+		if before, twice := seen[one]; twice {
+			t.Errorf("%v is the same limit as number %d", entries, before)
+		}
+		if seen[one] = i; l.Of(entries, start.Add(time.Hour)) != one {
+			t.Errorf("%v is another limit an hour later", entries)
+		}
+	}
+	entries := []Entry{{"tenant", "a"}}
+	ceiling(t, "finding a lease", 0, func() { l.Of(entries, start) })
 }

@@ -19,8 +19,10 @@ type Priority uint8
 const (
 	DefaultPriority Priority = iota
 	HighPriority
-	Priorities = 2 // how many there are
 )
+
+// Priorities is how many there are.
+const Priorities = 2
 
 // InUse is what a cluster has in flight in one priority: the live side of Thresholds.
 // The zero InUse has nothing in flight.

@@ -1,10 +1,12 @@
 package ads
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
@@ -12,8 +14,6 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 )
 
 // Limits bound what one client, and all clients, can make the server hold. A
@@ -67,7 +67,6 @@ func ServerOptions(l Limits) []grpc.ServerOption {
 		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.StaticStreamWindowSize(window),
 		grpc.StaticConnWindowSize(window),
-		grpc.SharedWriteBuffer(true),
 		grpc.ReadBufferSize(4 << 10),
 	}
 }
@@ -104,11 +103,11 @@ func (l Limits) checkNames(field string, names []string) error {
 func (l Limits) checkName(name string) error {
 	switch {
 	case name == "":
-		return fmt.Errorf("empty")
+		return errors.New("empty")
 	case len(name) > l.NameBytes:
 		return fmt.Errorf("%d bytes, more than the limit of %d", len(name), l.NameBytes)
 	case strings.IndexByte(name, 0) >= 0:
-		return fmt.Errorf("contains a NUL byte")
+		return errors.New("contains a NUL byte")
 	}
 	return nil
 }

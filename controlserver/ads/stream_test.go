@@ -417,7 +417,7 @@ func (l lazy) Lookup(url, name string) *Resource {
 	if r := l.Set.Lookup(url, name); r != nil || l.version == "1" {
 		return r
 	}
-	r, err := NewResource(name, mustAny(l.Set.All(url)[0]))
+	r, err := NewResource(name, mustAny(l.All(url)[0]))
 	if err != nil {
 		panic(err)
 	}

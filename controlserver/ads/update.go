@@ -116,13 +116,13 @@ func (st *stream) removal(s *subscription, next Snapshot, gone []string, lost []
 // 0 if nothing waits. Removals wait until the client took all that is new and
 // was quiet for a moment.
 func (st *stream) due(now time.Time) (wait time.Duration, due bool) {
-	any, waiting := false, 0
+	some, waiting := false, 0
 	for k := range st.subs {
 		s := &st.subs[k]
-		any = any || len(s.gone) > 0 && !st.withheld(s)
+		some = some || len(s.gone) > 0 && !st.withheld(s)
 		waiting += len(s.ledger.waiting)
 	}
-	if !any {
+	if !some {
 		st.goneSince = time.Time{}
 		return 0, false
 	}

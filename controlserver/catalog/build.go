@@ -65,7 +65,7 @@ type claimable struct {
 
 // declare adds the services of a ServiceEntry, one a host.
 func (b *builder) declare(o *Object, se *networking.ServiceEntry) {
-	for i, written := range se.GetHosts() {
+	for _, written := range se.GetHosts() {
 		written = strings.ToLower(strings.TrimSuffix(written, "."))
 		host := written
 		var aliases []string
@@ -96,7 +96,7 @@ func (b *builder) declare(o *Object, se *networking.ServiceEntry) {
 			b.address(s, a)
 		}
 		ports := b.ports(s, o, se)
-		b.fill(s, o, se, ports, fmt.Sprintf("spec.hosts[%d]", i))
+		b.fill(s, o, se, ports)
 	}
 }
 
@@ -150,7 +150,7 @@ func (b *builder) ports(s *Service, o *Object, se *networking.ServiceEntry) []Po
 }
 
 // fill adds the endpoints of a ServiceEntry.
-func (b *builder) fill(s *Service, o *Object, se *networking.ServiceEntry, ports []Port, field string) {
+func (b *builder) fill(s *Service, o *Object, se *networking.ServiceEntry, ports []Port) {
 	selector := se.GetWorkloadSelector()
 	for _, p := range ports {
 		for _, e := range se.GetEndpoints() {

@@ -106,7 +106,7 @@ func TestServiceIsFoundByItsNames(t *testing.T) {
 	if got := c.Nearest("ecko:80", 2); !slices.Equal(got, []string{"echo.demo.svc.cluster.local"}) {
 		t.Errorf("nearest %q", got)
 	}
-	if got := c.Nearest("apI.exmaple.com", 2); !slices.Equal(got, []string{"api.example.com"}) {
+	if got := c.Nearest("apI.example.com", 2); !slices.Equal(got, []string{"api.example.com"}) {
 		t.Errorf("nearest %q", got)
 	}
 	if got := c.Expand("demo", "echo") + " " + c.Expand("demo", "Nobody") + " " + c.Expand("demo", "*.Foo"); got != "echo.demo.svc.cluster.local nobody *.foo" {

@@ -166,12 +166,12 @@ func (d *decoder) known(n *yaml.Node, md protoreflect.MessageDescriptor, p *path
 	return nil, false
 }
 
-func wrap(d *decoder, n *yaml.Node, md protoreflect.MessageDescriptor, p *path, make func(protoreflect.Value) proto.Message) (proto.Message, bool) {
+func wrap(d *decoder, n *yaml.Node, md protoreflect.MessageDescriptor, p *path, box func(protoreflect.Value) proto.Message) (proto.Message, bool) {
 	v, ok := d.scalar(n, md.Fields().Get(0), p)
 	if !ok {
 		return nil, true
 	}
-	return make(v), true
+	return box(v), true
 }
 
 func (d *decoder) scalar(n *yaml.Node, fd protoreflect.FieldDescriptor, p *path) (protoreflect.Value, bool) {

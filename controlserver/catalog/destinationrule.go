@@ -165,7 +165,7 @@ func (v *validator) outlierDetection(p *path, o *networking.OutlierDetection) {
 	if o == nil {
 		return
 	}
-	if n := o.GetConsecutiveErrors(); n < 0 { //nolint:staticcheck // old documents have it
+	if n := o.GetConsecutiveErrors(); n < 0 {
 		v.fail(p.field("consecutiveErrors"), "must not be negative")
 	} else if n > 0 {
 		v.warn(p.field("consecutiveErrors"), "is old; use consecutiveGatewayErrors or consecutive5xxErrors")

@@ -46,13 +46,13 @@ func (s *source) line(field string) int {
 		return s.first
 	}
 	n, line := root.Content[0], root.Content[0].Line
-	n, line, _ = descend(n, line, s.prefix)
-	_, line, _ = descend(n, line, field)
+	n, line = descend(n, line, s.prefix)
+	_, line = descend(n, line, field)
 	return s.first + line - 1
 }
 
 // descend follows a path as far as it goes.
-func descend(n *yaml.Node, line int, text string) (*yaml.Node, int, bool) {
+func descend(n *yaml.Node, line int, text string) (*yaml.Node, int) {
 	for text != "" {
 		var name string
 		name, text = nextStep(text)
@@ -73,10 +73,10 @@ func descend(n *yaml.Node, line int, text string) (*yaml.Node, int, bool) {
 			}
 		}
 		if !found {
-			return n, line, false
+			return n, line
 		}
 	}
-	return n, line, true
+	return n, line
 }
 
 // documents reads all documents of a text. What it could read before an error is

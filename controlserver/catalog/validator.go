@@ -32,16 +32,16 @@ var (
 )
 
 // host checks a name of DNS labels, of which the first may be "*".
-func (v *validator) host(p *path, host string, wildcard bool) bool {
+func (v *validator) host(p *path, host string, wildcard bool) {
 	switch {
 	case host == "":
 		v.fail(p, "is missing")
-		return false
+		return
 	case host == "*" && wildcard:
-		return true
+		return
 	case len(host) > 255:
 		v.fail(p, "is longer than 255 characters")
-		return false
+		return
 	}
 	name := strings.TrimSuffix(host, ".")
 	if wildcard {
@@ -50,17 +50,16 @@ func (v *validator) host(p *path, host string, wildcard bool) bool {
 	for label := range strings.SplitSeq(name, ".") {
 		if !hostLabel.MatchString(label) {
 			v.fail(p, "%q is not a host name: label %q", host, label)
-			return false
+			return
 		}
 	}
-	return true
 }
 
 func (v *validator) labels(p *path, labels map[string]string) {
 	for _, key := range sorted(labels) {
 		prefix, name, ok := strings.Cut(key, "/")
 		if !ok {
-			prefix, name = "", key
+			name = key
 		} else if !objectName.MatchString(strings.ToLower(prefix)) {
 			v.fail(p.key(key), "label prefix %q is not a DNS name", prefix)
 		}

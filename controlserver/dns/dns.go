@@ -109,15 +109,16 @@ func (r *Resolver) Tried(ctx context.Context) {
 	}
 }
 
-// Addresses returns what is known of a name. A failed look-up does not take
-// away what an earlier one has found.
-func (r *Resolver) Addresses(name string) []string {
+// Known returns the addresses of every name that is followed, as known now; the
+// map is the caller's. A failed look-up does not take away what an earlier one has found.
+func (r *Resolver) Known() map[string][]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e := r.names[name]; e != nil {
-		return e.addresses
+	known := make(map[string][]string, len(r.names))
+	for name, e := range r.names {
+		known[name] = e.addresses
 	}
-	return nil
+	return known
 }
 
 // Close ends all look-ups and waits for them.

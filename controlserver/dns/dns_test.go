@@ -41,7 +41,7 @@ func TestAddressesAreFollowedAndKeptWhenALookupFails(t *testing.T) {
 		r.Want(map[string]bool{"ledger.example": true})
 		for i, want := range [][]string{{"10.0.0.1", "10.0.0.2"}, {"10.0.0.1", "10.0.0.2"}, {"10.0.0.3"}, {"10.0.0.3"}} {
 			synctest.Wait()
-			if got := r.Addresses("ledger.example"); !slices.Equal(got, want) {
+			if got := r.Known()["ledger.example"]; !slices.Equal(got, want) {
 				t.Errorf("after look-up %d: %v, want %v", i+1, got, want)
 			}
 			time.Sleep(5 * time.Second) // the bubble's clock
@@ -51,7 +51,7 @@ func TestAddressesAreFollowedAndKeptWhenALookupFails(t *testing.T) {
 		}
 		r.Want(nil)
 		synctest.Wait()
-		if got := r.Addresses("ledger.example"); got != nil {
+		if got := r.Known()["ledger.example"]; got != nil {
 			t.Errorf("a name no longer wanted has %v", got)
 		}
 	})

@@ -2,6 +2,7 @@ package publish
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/weftmesh/weft/resolver"
@@ -101,7 +102,7 @@ func withHeader(routes []resolver.Route, h resolver.HeaderMatch) []resolver.Rout
 	h.MissingAsEmpty = false
 	var out []resolver.Route
 	add := func(r resolver.Route, h resolver.HeaderMatch) {
-		r.Match.Headers = append(r.Match.Headers[:len(r.Match.Headers):len(r.Match.Headers)], h)
+		r.Match.Headers = append(slices.Clip(r.Match.Headers), h)
 		out = append(out, r)
 	}
 	for _, r := range routes {

@@ -28,8 +28,8 @@ type Publisher struct {
 	views map[string]*View
 }
 
-// A Lookup returns the IP addresses of a name as known now; none if it is not
-// known yet. It must not block.
+// A Lookup returns the IP addresses of a name; none if it is not known yet. It
+// must not block, and always return the same.
 type Lookup func(name string) []string
 
 // New returns the Publisher of a catalog. lookup may be nil: then names have no addresses.
@@ -254,7 +254,7 @@ func (v *View) Service(name string) (*resolver.Service, error) {
 			for _, to := range r.To {
 				if c, ok := v.Cluster(to.Cluster); ok {
 					e, _ := v.Endpoints(to.Cluster)
-					c.Cluster.Endpoints = e.Endpoints
+					c.Endpoints = e.Endpoints
 					out.Clusters[to.Cluster] = c.Cluster
 				}
 			}

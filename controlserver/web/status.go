@@ -68,39 +68,42 @@ func Handler(status func() Status) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
-		enc.Encode(status()) // the reader went away, if anything
+		_ = enc.Encode(status()) // the reader went away, if anything
 	})
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-		page.Execute(w, status()) // the reader went away, if anything
+		_ = page.Execute(w, status()) // the reader went away, if anything
 	})
 	return mux
 }
 
 var page = template.Must(template.New("status").Parse(`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>weft control server</title>
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="5">
 <style>
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#222}
-h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #ddd;vertical-align:top;font-variant-numeric:tabular-nums}
-.error{color:#b00020}.warning{color:#8a5a00}code{font-size:.9em}.none{color:#777}
-@media(prefers-color-scheme:dark){body{background:#151515;color:#ddd}td,th{border-color:#333}.error{color:#ff7b8a}.warning{color:#e0b050}}
+:root{--text:#222;--dim:#767676;--line:#ddd;--back:#fff;--error:#b00020;--warning:#8a5a00;--link:#0b57d0}
+@media(prefers-color-scheme:dark){:root{--text:#ddd;--dim:#999;--line:#333;--back:#151515;--error:#ff7b8a;--warning:#e0b050;--link:#8ab4f8}}
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:var(--text);background:var(--back)}
+h1{font-size:1.4rem}h2{font-size:1.1rem;margin:2rem 0 .3rem}h2 small,.dim,th{color:var(--dim);font-weight:normal}a{color:var(--link)}
+section{overflow-x:auto}table{border-collapse:collapse;width:100%}
+td,th{text-align:left;padding:.3rem 1rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top;font-variant-numeric:tabular-nums}
+code{font-size:.9em;white-space:nowrap}td>code:only-child{white-space:normal}.error{color:var(--error)}.warning{color:var(--warning)}
 </style></head><body>
 <h1>weft control server</h1>
-<p>Listens on <code>{{.Listen}}</code>. Configuration {{.Generation}}, changed {{.Changed.Format "2006-01-02 15:04:05"}}. <a href="/status">JSON</a></p>
-<h2>Findings</h2>
-{{if .Findings}}<table>{{range .Findings}}<tr><td class="{{.Severity}}">{{.Severity}}<td><code>{{.Text}}</code></tr>{{end}}</table>
-{{else}}<p class="none">None: all of the configuration is in use.</p>{{end}}
-<h2>Services</h2>
-{{if .Services}}<table><tr><th>Service<th>Ports<th>Endpoints</tr>
-{{range .Services}}<tr><td>{{.Host}}<td>{{range .Ports}}{{.}} {{end}}<td>{{range .Endpoints}}<div><code>{{.Addr}}</code> {{.Health}}{{range $k, $v := .Labels}} {{$k}}={{$v}}{{end}}</div>{{else}}<span class="none">none</span>{{end}}</tr>{{end}}</table>
-{{else}}<p class="none">None.</p>{{end}}
-<h2>Clients</h2>
-{{if .Clients}}<table><tr><th>Client<th>Protocol<th>Since<th>Resources</tr>
-{{range .Clients}}<tr><td>{{or .Service "-"}}<br><code>{{.ID}}</code><br>{{.Peer}}<td>{{.Protocol}}<td>{{.Since.Format "15:04:05"}}<td>{{range .Resources}}<div>{{.Type}}: {{.Subscribed}}{{if .Refused}} <span class="error">refused: {{.Refused}}</span>{{else if ne .Sent .Acked}} <span class="warning">not yet acknowledged</span>{{end}}</div>{{end}}</tr>{{end}}</table>
-{{else}}<p class="none">None.</p>{{end}}
+<p>Serving on <code>{{.Listen}}</code> since {{.Started.Format "2006-01-02 15:04:05 MST"}}. Configuration {{.Generation}}, changed {{.Changed.Format "2006-01-02 15:04:05 MST"}}. <a href="/status">JSON</a></p>
+<h2>Findings <small>{{len .Findings}}</small></h2>
+{{if .Findings}}<section><table>{{range .Findings}}<tr><td class="{{.Severity}}">{{.Severity}}<td><code>{{.Text}}</code></tr>{{end}}</table></section>
+<p class="dim">Of what has an error, the last good version stays in use.</p>
+{{else}}<p class="dim">None: all of the configuration is in use.</p>{{end}}
+<h2>Services <small>{{len .Services}}</small></h2>
+{{if .Services}}<section><table><tr><th>Name<th>Ports<th>Endpoints</tr>
+{{range .Services}}<tr><td>{{.Host}}<td>{{range .Ports}}{{.}} {{end}}<td>{{range .Endpoints}}<div><code>{{.Addr}}</code>{{if and (ne .Health "UNKNOWN") (ne .Health "HEALTHY")}} <span class="warning">{{.Health}}</span>{{end}} <span class="dim">{{range $k, $v := .Labels}}{{$k}}={{$v}} {{end}}</span></div>{{else}}<span class="warning">none</span>{{end}}</tr>{{end}}</table></section>
+{{else}}<p class="dim">None.</p>{{end}}
+<h2>Clients <small>{{len .Clients}}</small></h2>
+{{if .Clients}}<section><table><tr><th>Service<th>Node<th>Address<th>Protocol<th>Since<th>Has taken</tr>
+{{range .Clients}}<tr><td>{{if .Service}}{{.Service}}.{{.Namespace}}{{else}}<span class="dim">only calls</span>{{end}}<td class="dim"><code>{{.ID}}</code><td><code>{{.Peer}}</code><td>{{.Protocol}}<td>{{.Since.Format "15:04:05"}}<td>{{range .Resources}}<div>{{.Subscribed}} {{.Type}}{{if .Refused}} <span class="error">refused: {{.Refused}}</span>{{else if ne .Sent .Acked}} <span class="warning">not yet</span>{{end}}</div>{{end}}</tr>{{end}}</table></section>
+{{else}}<p class="dim">None.</p>{{end}}
 </body></html>
 `))

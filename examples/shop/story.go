@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -78,7 +79,7 @@ func (d *director) run(ctx context.Context) (held bool, err error) {
 	if d.fleet, err = newFleet(d.dir); err != nil {
 		return false, err
 	}
-	defer d.fleet.stop()
+	defer d.stop()
 	if err := d.open(ctx); err != nil {
 		return false, interrupted(ctx, err)
 	}
@@ -97,17 +98,20 @@ func (d *director) run(ctx context.Context) (held bool, err error) {
 	}()
 	held, err = d.tell(ctx)
 	if err == nil && d.keep {
-		err = d.wait(ctx)
+		d.wait(ctx)
 	}
 	stop()
 	<-sold
-	return held, interrupted(ctx, err)
+	if err != nil {
+		err = interrupted(ctx, err)
+	}
+	return held, err
 }
 
 // interrupted makes a Ctrl-C no error of its own.
 func interrupted(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("interrupted")
+		return errors.New("interrupted")
 	}
 	return err
 }
@@ -134,7 +138,7 @@ func (d *director) open(ctx context.Context) error {
 	if err := d.begin(ctx, "control", "v1", "control"); err != nil {
 		return err
 	}
-	web := ""
+	var web string
 	d.control, web, _ = strings.Cut(d.parts["control"].addr, " ")
 	d.say("control server on %s, status page http://%s/, configuration in %s", d.control, web, d.dir)
 	for _, p := range []struct{ role, version string }{
@@ -293,13 +297,11 @@ func (d *director) summary(held bool) {
 	}
 }
 
-// wait leaves the shop running.
-func (d *director) wait(ctx context.Context) error {
+// wait leaves the shop running until Ctrl-C, which is how it is meant to end.
+func (d *director) wait(ctx context.Context) {
 	d.say("The shop stays open; edit %s/*.yaml and watch. Ctrl-C closes it.", d.dir)
-	for {
-		if err := d.watch(ctx, time.Minute); err != nil {
-			return nil // Ctrl-C is how it is meant to end
-		}
+	for d.watch(ctx, time.Minute) == nil {
+		continue
 	}
 }
 

@@ -113,13 +113,13 @@ func (k *Kit) Mesh(opts ...mesh.Option) *mesh.Mesh {
 func (k *Kit) HTTPBackend(service string, labels map[string]string, h http.Handler) (addr string, stop func()) {
 	k.t.Helper()
 	m := k.Mesh(mesh.WithService(service, labels))
-	srv := &http.Server{Handler: m.Handler(h), Protocols: new(http.Protocols)}
+	srv := &http.Server{Handler: m.Handler(h), Protocols: new(http.Protocols), ReadHeaderTimeout: patience}
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	return k.serve(m, srv.Serve, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		srv.Shutdown(ctx) // what is still running after that is cut off
+		_ = srv.Shutdown(ctx) // what is still running after that is cut off
 		srv.Close()
 	})
 }
@@ -150,7 +150,7 @@ func (k *Kit) serve(m *mesh.Mesh, serve func(net.Listener) error, end func()) (a
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		serve(ln) // ends by end
+		_ = serve(ln) // ends by end
 	}()
 	stop = sync.OnceFunc(func() {
 		end()

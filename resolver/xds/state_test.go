@@ -33,11 +33,11 @@ func TestItem15GoodResourcesOfABadResponseAreUsed(t *testing.T) {
 		st := s.accept()
 		st.settleMute()
 		nonce := st.send(listeners, "1", bad(listeners, "a"), lds("b", "b-r"))
+		st.expect(routes, "b-r")
 		reply := st.acked(listeners, nonce)
 		if m := reply.nack.GetMessage(); !contains(m, `"a"`) || contains(m, `"b"`) {
 			t.Errorf("refusal %q, want one of a only", m)
 		}
-		st.expect(routes, "b-r")
 		st.send(routes, "1", rds("b-r"))
 		st.settleMute()
 		b.value(t)
@@ -522,10 +522,10 @@ func TestItem26PanicIsANack(t *testing.T) {
 		st.send(routes, "1", rds("r", "a-c", "b-c"))
 		st.settleMute()
 		nonce := st.send(clusters, "1", cds("a-c", "a-e"), cds("b-c", "b-e"))
+		st.expect(endpoints, "b-e")
 		if m := st.acked(clusters, nonce).nack.GetMessage(); !contains(m, `cluster "a-c"`) || !contains(m, "a bug") || contains(m, `"b-c"`) {
 			t.Errorf("refusal %q", m)
 		}
-		st.expect(endpoints, "b-e")
 		st.send(endpoints, "1", eds("b-e", "10.0.0.1:80"))
 		st.settleMute()
 		for _, w := range []*told{a, b} {

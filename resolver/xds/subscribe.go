@@ -124,6 +124,19 @@ func (c *core) compose(st *stream, now time.Time) *request {
 	if c.health.pending {
 		return &request{typeURL: healthType, health: true, reason: c.health.reason()}
 	}
+	// What a response makes us want is asked for before the response is
+	// acknowledged: who waits for all that was sent to be acknowledged then waits
+	// for what follows from it, too.
+	for k := range kinds {
+		s := &c.subs[k]
+		switch {
+		case len(s.touched) == 0:
+		case st.delta:
+			return c.difference(k)
+		case s.ack == nil:
+			return c.state(k)
+		}
+	}
 	for k := range kinds {
 		if s := &c.subs[k]; s.ack != nil && !s.ack.hold.After(now) {
 			if st.delta {
@@ -131,16 +144,6 @@ func (c *core) compose(st *stream, now time.Time) *request {
 			}
 			return c.state(k)
 		}
-	}
-	for k := range kinds {
-		s := &c.subs[k]
-		if len(s.touched) == 0 {
-			continue
-		}
-		if st.delta {
-			return c.difference(k)
-		}
-		return c.state(k)
 	}
 	return nil
 }

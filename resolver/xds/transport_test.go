@@ -85,10 +85,10 @@ func TestItem04AckEchoesVersionAndNonce(t *testing.T) {
 		st := s.accept()
 		st.expect(listeners, "a")
 		nonce := st.send(listeners, "7", lds("a", "r"))
+		st.expect(routes, "r") // before the ACK, so that who waits for that waits for what follows, too
 		if a := st.acked(listeners, nonce); a.nack != nil || !st.delta && a.version != "7" {
 			t.Errorf("ACK is %+v", a)
 		}
-		st.expect(routes, "r")
 		watching(c, "b")
 		if st.delta {
 			if a := st.expect(listeners, "b"); a.nonce != "" {
@@ -199,10 +199,10 @@ func TestItem07WhatWasNotAskedForIsIgnoredAndAcked(t *testing.T) {
 		st := s.accept()
 		st.expect(listeners, "a")
 		nonce := st.send(listeners, "1", lds("a", "r"), lds("stranger", "q"), bad(listeners, "stranger2"))
+		st.expect(routes, "r")
 		if a := st.acked(listeners, nonce); a.nack != nil {
 			t.Errorf("refused: %s", a.nack)
 		}
-		st.expect(routes, "r")
 		st.quiet()
 		for _, r := range c.Status().Resources {
 			if r.Name != "a" && r.Name != "r" {
@@ -232,7 +232,6 @@ func TestItem09WrappedResources(t *testing.T) {
 		p := lds("a", "r")
 		wrapped := packed(&discoveryv3.Resource{Name: "a", Resource: p.any})
 		st.send(listeners, "1", piece{name: "a", any: wrapped.any})
-		st.ask()
 		st.expect(routes, "r")
 	})
 }

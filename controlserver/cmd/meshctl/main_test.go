@@ -19,10 +19,10 @@ var update = flag.Bool("update", false, "write what the tests find as what they 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // ctl runs a command line in this process.
-func ctl(t testing.TB, args ...string) (code int, stdout, stderr string) {
-	t.Helper()
+func ctl(tb testing.TB, args ...string) (code int, stdout, stderr string) {
+	tb.Helper()
 	var out, errs bytes.Buffer
-	code = run(t.Context(), args, &out, &errs)
+	code = run(tb.Context(), args, &out, &errs)
 	return code, out.String(), errs.String()
 }
 

@@ -38,8 +38,8 @@ Clients are not authenticated: listen on addresses that only they can reach.`,
 	flags.StringVar(&cfg.Dir, "config", "", "directory with the configuration")
 	flags.StringVar(&cfg.Listen, "listen", ":18000", "address for xDS clients")
 	flags.StringVar(&cfg.Web, "web", "127.0.0.1:18080", `address of the status page; "" for none`)
-	flags.DurationVar(&cfg.Grace, "grace", 10*time.Second, "how long a process stays registered whose stream broke")
+	flags.DurationVar(&cfg.Grace, "grace", 10*time.Second, "how long a process stays registered whose stream broke; for as long after the start, clients that come back keep what they have")
 	flags.BoolVar(&logJSON, "log-json", false, "log as JSON")
-	cmd.MarkFlagRequired("config")
+	_ = cmd.MarkFlagRequired("config") // there is such a flag
 	return cmd
 }

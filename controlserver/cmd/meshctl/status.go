@@ -55,7 +55,8 @@ func status(ctx context.Context, server string) (web.Status, error) {
 	if err != nil {
 		return s, usageError{err}
 	}
-	resp, err := http.DefaultClient.Do(req)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // ctx is its time limit
+	resp, err := client.Do(req)
 	if err != nil {
 		return s, fmt.Errorf("no control server answers at %s (set --server to its --web address): %w", server, err)
 	}
@@ -91,9 +92,13 @@ func services(out io.Writer, all []web.Service) {
 				fit++
 			}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d of %d serve\n", svc.Host, strings.Join(svc.Ports, " "), fit, len(svc.Endpoints))
+		serve := "none"
+		if n := len(svc.Endpoints); n > 0 {
+			serve = fmt.Sprintf("%d of %d serve", fit, n)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", svc.Host, strings.Join(svc.Ports, " "), serve)
 	}
-	w.Flush() // to a terminal or buffer; a failure shows there
+	_ = w.Flush() // to a terminal or buffer; a failure shows there
 }
 
 func clients(out io.Writer, all []web.Client) {
@@ -111,7 +116,7 @@ func clients(out io.Writer, all []web.Client) {
 		}
 		fmt.Fprintln(w)
 	}
-	w.Flush()
+	_ = w.Flush()
 	for _, c := range all {
 		for _, r := range c.Resources {
 			if r.Refused != "" {

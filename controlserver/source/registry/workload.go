@@ -2,6 +2,7 @@ package registry
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -83,7 +84,7 @@ func (i *instance) own() (netip.Addr, error) {
 		}
 	}
 	if !i.Peer.IsValid() {
-		return i.Peer, fmt.Errorf("the node listens on all its addresses and names none of them")
+		return i.Peer, errors.New("the node listens on all its addresses and names none of them")
 	}
 	return i.Peer, nil
 }

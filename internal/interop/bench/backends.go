@@ -129,7 +129,7 @@ func serveHTTP() (addr string, err error) {
 	}
 	s := &http.Server{Protocols: new(http.Protocols), ReadHeaderTimeout: patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if body, err := io.ReadAll(r.Body); err == nil {
-			w.Write(body) //nolint:errcheck // the client went away, if anything
+			w.Write(body) // the client went away, if anything
 		}
 	})}
 	s.Protocols.SetHTTP1(true)

@@ -94,7 +94,7 @@ func (c *clients) allocations() (table, error) {
 			return t, err
 		}
 		sides := []side{weft, xds, plain}
-		s, err := rounds(c.effort, 1, sides)
+		s, err := rounds(c.effort.brief(), 1, sides)
 		if err != nil {
 			return t, err
 		}
@@ -108,7 +108,7 @@ func (c *clients) allocations() (table, error) {
 	}
 	t.Rows = append(t.Rows, served)
 	for _, w := range c.webs() {
-		s, err := rounds(c.effort, 1, []side{w.weft, w.plain})
+		s, err := rounds(c.effort.brief(), 1, []side{w.weft, w.plain})
 		if err != nil {
 			return t, err
 		}
@@ -130,13 +130,14 @@ func (c *clients) serverAllocations() (row, error) {
 	}
 	sides := []side{with, without}
 	samples := make([][]sample, len(sides))
-	for round := -1; round < c.effort.Rounds; round++ {
+	e := c.effort.brief()
+	for round := -1; round < e.Rounds; round++ {
 		for i, s := range sides {
 			before, err := c.served()
 			if err != nil {
 				return row{}, err
 			}
-			if _, err := turn(s.call, 1, c.effort.Calls); err != nil {
+			if _, err := turn(s.call, 1, e.Calls); err != nil {
 				return row{}, err
 			}
 			after, err := c.served()
@@ -144,7 +145,7 @@ func (c *clients) serverAllocations() (row, error) {
 				return row{}, err
 			}
 			if round >= 0 {
-				samples[i] = append(samples[i], sample{allocs: float64(after-before) / float64(c.effort.Calls)})
+				samples[i] = append(samples[i], sample{allocs: float64(after-before) / float64(e.Calls)})
 			}
 		}
 	}
@@ -164,7 +165,7 @@ func (c *clients) processorTime() (table, error) {
 	t := table{
 		Title: "Processor time of the client's process a call, gRPC unary over 10 backends",
 		Note: "Defaults: as gRPC makes clients and servers. Same windows: with those of the mesh's options at both ends.\n" +
-			"The ratio is the median of those within a round; that of a peer to itself is the noise.",
+			"A side's figure is the mean of its turns but for the two worst. The ratio of a peer to itself is the noise.",
 	}
 	sides := make([]side, 7)
 	for i, dial := range []func() (side, error){
@@ -209,11 +210,13 @@ func (c *clients) processorTime() (table, error) {
 // processorTimeHTTP compares what an HTTP request costs the client's process.
 func (c *clients) processorTimeHTTP() (table, error) {
 	t := table{Title: "Processor time of the client's process a request, HTTP to one backend"}
+	e := c.effort
+	e.Rounds = (2*e.Rounds + 2) / 3
 	for _, w := range c.webs() {
 		for _, callers := range []int{1, 8} {
 			again := w.plain
 			again.name = "the same again"
-			s, err := rounds(c.effort, callers, []side{w.weft, w.plain, again})
+			s, err := rounds(e, callers, []side{w.weft, w.plain, again})
 			if err != nil {
 				return t, err
 			}

@@ -53,13 +53,14 @@ type effort struct {
 
 func run() error {
 	quick := flag.Bool("quick", false, "a few calls only: enough to hold the allocation ceilings, too few for times")
-	profile := flag.String("profile", "", "profile this side's unary calls instead of comparing: gRPC, HTTP or plain; files go to out/")
+	count := flag.Int("rounds", 30, "how often each side has its turn")
+	calls := flag.Int("calls", 500, "how many calls a turn has")
+	profile := flag.String("profile", "", "profile one kind of call instead of comparing: gRPC, \"h2c GET\", \"HTTP/1.1 POST\" or \"plain \" and one of these; files go to out/")
 	flag.Parse()
-	e := effort{Rounds: 15, Calls: 1200, Changes: 15}
+	e := effort{Rounds: *count, Calls: *calls, Changes: 20, Profile: *profile}
 	if *quick {
-		e = effort{Rounds: 3, Calls: 300, Changes: 3}
+		e.Rounds, e.Calls, e.Changes = 3, 300, 3
 	}
-	e.Profile = *profile
 	fmt.Printf("%s, grpc-go %s, %s/%s, %d processors, load %s, %s\n", runtime.Version(), grpc.Version, runtime.GOOS, runtime.GOARCH,
 		runtime.NumCPU(), load(), time.Now().Format(time.DateOnly))
 	tables, err := measureAll(e)
@@ -81,8 +82,11 @@ func run() error {
 // measureAll takes the parts one after the other, so that none disturbs another.
 func measureAll(e effort) ([]table, error) {
 	calls, err := compareCalls(e)
-	if err != nil || e.Profile != "" {
+	if err != nil {
 		return nil, fmt.Errorf("calls: %w", err)
+	}
+	if e.Profile != "" {
+		return nil, nil
 	}
 	engine, err := measureEngine(e)
 	if err != nil {

@@ -47,7 +47,7 @@ func comparePropagation(e effort) (table, error) {
 	t := table{
 		Title: fmt.Sprintf("From a change to %d connected clients (ours), over TCP in one process", manyClients),
 		Note: fmt.Sprintf("%d services of 3 endpoints, each client watches %d. weft: from before the YAML is written. go-control-plane: from before SetSnapshot,\n"+
-			"without any file; its snapshot cache, delta. All of a row's samples together; the ratio is that of the 99th percentiles.", manyServices, watchedByOne),
+			"without any file; its snapshot cache, delta. Each column is of all samples of a side together.", manyServices, watchedByOne),
 	}
 	for _, changed := range []int{1, manyServices} {
 		ours, err := ourPlane()

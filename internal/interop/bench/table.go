@@ -18,19 +18,18 @@ type table struct {
 // A row sets a subject beside its peer.
 type row struct {
 	What, Subject, Peer string
-	// Of and PeerOf are the figures: the median of the rounds, and the least.
-	Of, PeerOf figure
-	// Ratio says that Against is a quotient and not a difference. It is the median of those
-	// of the rounds.
+	Of, PeerOf          figure
+	// Ratio says that Against is a quotient and not a difference.
 	Ratio   bool
 	Against float64
 	// Ceiling bounds Against, or Of where there is no peer to it; nil means none was set.
 	Ceiling *ceiling
 }
 
+// A figure is the mean of the rounds, and the least of them.
 type figure struct {
-	Median, Least float64
-	Unit          string
+	Mean, Least float64
+	Unit        string
 }
 
 // A ceiling that is asserted fails the run.
@@ -47,7 +46,7 @@ func (r *row) kept() bool {
 	c := r.Ceiling
 	value := r.Against
 	if c.Absolute {
-		value = r.Of.Median
+		value = r.Of.Mean
 	}
 	if c.Asserted {
 		return value <= c.Most+slack
@@ -74,22 +73,22 @@ func (t *table) print(w io.Writer) {
 		peerOf, peerLeast := r.PeerOf.text()
 		cells(r.What, r.Subject, r.Peer, of, least, peerOf, peerLeast, r.against(), r.most(), r.verdict())
 	}
-	lines.Flush() //nolint:errcheck // to the terminal
+	lines.Flush() // to the terminal
 }
 
-func (f figure) text() (median, least string) {
+func (f figure) text() (mean, least string) {
 	if f.Unit == "" {
 		return "", ""
 	}
 	form := "%.1f"
-	if f.Median >= 1000 {
+	if f.Mean >= 1000 {
 		form = "%.0f"
 	}
-	median = fmt.Sprintf(form, f.Median)
+	mean = fmt.Sprintf(form, f.Mean)
 	if f.Unit != "allocs" {
-		median += " " + f.Unit
+		mean += " " + f.Unit
 	}
-	return median, fmt.Sprintf("("+form+")", f.Least)
+	return mean, fmt.Sprintf("("+form+")", f.Least)
 }
 
 func (r *row) against() string {

@@ -31,9 +31,12 @@ type Engine struct {
 	services atomic.Pointer[map[string]*Service] // copied on write
 	inbounds atomic.Pointer[map[int]*Inbound]    // by port, copied on write
 
-	mu     sync.Mutex
-	closed bool
-	made   uint64 // services so far
+	noticed atomic.Bool // it was said that calls come in where the mesh does not listen
+
+	mu       sync.Mutex
+	closed   bool
+	listened map[int]bool // ports of all inbounds there ever were
+	made     uint64       // services so far
 }
 
 // New returns an Engine fed by its resolver.

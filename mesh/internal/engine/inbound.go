@@ -35,6 +35,10 @@ func (e *Engine) Listen(addr *net.TCPAddr) (*Inbound, error) {
 	next := maps.Clone(*e.inbounds.Load())
 	next[in.port] = in
 	e.inbounds.Store(&next)
+	if e.listened == nil {
+		e.listened = map[int]bool{}
+	}
+	e.listened[in.port] = true
 	in.serving.Lock()
 	e.mu.Unlock()
 	defer in.serving.Unlock()
@@ -97,6 +101,7 @@ func (c *InboundCall) Start() time.Time { return c.start }
 // Serve takes an inbound call to its handler and reports how it ended. A panic of
 // the handler goes on after the observer was told.
 func (e *Engine) Serve(ctx context.Context, c *InboundCall, handle func(context.Context) resilience.Outcome) resilience.Outcome {
+	e.notice(c)
 	obs := e.config.Observer
 	if obs == nil {
 		c.ctx = ctx
@@ -118,4 +123,18 @@ func (e *Engine) Inbound(c *InboundCall) *resolver.Inbound {
 		}
 	}
 	return nil
+}
+
+// notice says, once, that calls come in where the mesh does not listen.
+func (e *Engine) notice(c *InboundCall) {
+	a, ok := c.Local.(*net.TCPAddr)
+	if !ok || e.noticed.Load() || (*e.inbounds.Load())[a.Port] != nil {
+		return
+	}
+	e.mu.Lock()
+	listened := e.listened[a.Port] // and closed: the last calls
+	e.mu.Unlock()
+	if !listened && !e.noticed.Swap(true) {
+		e.config.Logger.Warn("serving on a listener that is not the mesh's: this process is not registered there, and callers are not authenticated; use Mesh.Listen", "addr", a)
+	}
 }

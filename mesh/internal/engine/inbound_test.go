@@ -1,12 +1,15 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 
+	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 )
 
@@ -61,4 +64,30 @@ func TestListenAgainstClose(t *testing.T) {
 			t.Fatalf("%d registrations after Close", len(m.inbounds))
 		}
 	}
+}
+
+func TestServingElsewhereThanTheMeshListensIsSaidOnce(t *testing.T) {
+	var log strings.Builder
+	m := &moving{}
+	e := New(Config{Resolver: m, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	in, err := e.Listen(tcp(8080))
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve := func(local net.Addr) {
+		e.Serve(t.Context(), &InboundCall{Local: local}, func(context.Context) resilience.Outcome { return resilience.Outcome{} })
+	}
+	serve(tcp(8080))
+	serve(nil)
+	in.Close()
+	serve(tcp(8080)) // one of the last calls
+	if log.Len() > 0 {
+		t.Errorf("said of the mesh's own listener: %s", log.String())
+	}
+	serve(tcp(9090))
+	serve(tcp(9091))
+	if n := strings.Count(log.String(), "Mesh.Listen"); n != 1 {
+		t.Errorf("said %d times: %s", n, log.String())
+	}
+	e.Close()
 }

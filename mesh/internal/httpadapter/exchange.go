@@ -72,7 +72,7 @@ func (x *exchange) Send(ctx context.Context, a *engine.Attempt) resilience.Outco
 	if err != nil {
 		return failure(ctx, err)
 	}
-	resp, err := transport.RoundTrip(x.outgoing(ctx, a, body, secure, upgrade))
+	resp, err := transport.RoundTrip(x.outgoing(ctx, a, body, secure, upgrade)) //nolint:bodyclose // the caller does
 	if err != nil {
 		return x.failure(ctx, err)
 	}
@@ -92,7 +92,7 @@ func (x *exchange) outgoing(ctx context.Context, a *engine.Attempt, body io.Read
 	if a.Number > 1 {
 		o = new(outgoing)
 	}
-	o.ctx.Context, o.ctx.attempt, o.ctx.upgrade = ctx, a, upgrade
+	o.ctx.Context, o.ctx.attempt, o.ctx.upgrade = ctx, a, upgrade //nolint:fatcontext // each attempt wraps the call's context once
 	o.url = *x.req.URL
 	o.url.Host, o.url.Scheme = a.Host.Addr(), "http"
 	if secure {
@@ -164,7 +164,7 @@ func (x *exchange) failure(ctx context.Context, err error) resilience.Outcome {
 		return resilience.Outcome{Err: broken, Cause: resilience.Canceled}
 	}
 	select {
-	case <-x.req.Cancel: // deprecated, but http.Client's Timeout still uses it
+	case <-x.req.Cancel: //nolint:staticcheck // deprecated, but http.Client's Timeout still uses it
 		out.Cause = resilience.Canceled
 	default:
 	}

@@ -75,8 +75,8 @@ func TestUnknownHostIsRefused(t *testing.T) {
 	body := &countingBody{Reader: strings.NewReader("x")}
 	_, err := m.RoundTrip(request(t, "POST", s.URL, body))
 	var e *engine.Error
-	if !errors.As(err, &e) || e.Kind != engine.NoService || body.closes != 1 || len(m.watcher.calls) != 1 {
-		t.Errorf("%v, body closed %d times, %d calls observed", err, body.closes, len(m.watcher.calls))
+	if !errors.As(err, &e) || e.Kind != engine.NoService || body.closes.Load() != 1 || len(m.watcher.calls) != 1 {
+		t.Errorf("%v, body closed %d times, %d calls observed", err, body.closes.Load(), len(m.watcher.calls))
 	}
 }
 

@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/build"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,7 +59,7 @@ func TestFailure(t *testing.T) {
 func TestSayingsAreNetHTTPs(t *testing.T) {
 	var source strings.Builder
 	for _, name := range []string{"transport.go", "h2_bundle.go", "internal/httpcommon/httpcommon.go"} {
-		b, err := os.ReadFile(filepath.Join(runtime.GOROOT(), "src/net/http", name))
+		b, err := os.ReadFile(filepath.Join(build.Default.GOROOT, "src/net/http", name))
 		if err != nil {
 			t.Skip("no source of net/http here:", err)
 		}

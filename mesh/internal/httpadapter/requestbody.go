@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // maxKept is how much of a body without GetBody is kept to be sent again.
@@ -88,14 +89,14 @@ func (b *requestBody) replayable() bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return !b.lost && !b.closed && (b.end == nil || b.end == io.EOF)
+	return !b.lost && !b.closed && (b.end == nil || errors.Is(b.end, io.EOF))
 }
 
 // broken is the error that reading the caller's body ended with, if it did.
 func (b *requestBody) broken() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.end == io.EOF {
+	if errors.Is(b.end, io.EOF) {
 		return nil
 	}
 	return b.end
@@ -112,7 +113,7 @@ func (b *requestBody) settle() {
 	free := b.current == nil || b.current.closed
 	b.mu.Unlock()
 	if free {
-		b.close()
+		_ = b.close() // the caller's own complaint would come too late
 	}
 }
 
@@ -132,6 +133,7 @@ type bodyReader struct {
 	body   *requestBody
 	read   int  // of what is kept
 	closed bool // guarded by body.mu
+	stuck  bool // was closed during a Read that has not ended; guarded by body.mu
 }
 
 func (r *bodyReader) Read(p []byte) (int, error) {
@@ -152,7 +154,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	b.mu.Unlock()
 	n, err := b.source.Read(p)
 	b.mu.Lock()
-	b.reading = false
+	b.reading, r.stuck = false, false
 	b.keep(p[:n])
 	r.read += n
 	if err != nil && !b.closed {
@@ -168,9 +170,13 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// stuckAfter is how long a Read of the source may outlast its attempt.
+const stuckAfter = 100 * time.Millisecond
+
 // Close is called by the transport when the attempt is done with the body. A
-// source that may be wanted again is not closed with it; but if the attempt is
-// stuck reading it, that is the only way to get it loose.
+// source that may be wanted again is not closed with it, and a Read that is under
+// way may end, and what it read be kept; but one that is stuck is got loose by closing
+// the source, which is then lost to other attempts.
 func (r *bodyReader) Close() error {
 	b := r.body
 	b.mu.Lock()
@@ -179,15 +185,27 @@ func (r *bodyReader) Close() error {
 		return nil
 	}
 	r.closed = true
-	if b.reading {
-		b.lost = true
-	}
 	last := b.settled || b.lost
+	if b.reading && !last {
+		time.AfterFunc(stuckAfter, func() { b.loosen(r) })
+	}
+	r.stuck = b.reading
 	b.mu.Unlock()
 	if last {
 		return b.close()
 	}
 	return nil
+}
+
+// loosen closes the source if the reader is still in its Read.
+func (b *requestBody) loosen(r *bodyReader) {
+	b.mu.Lock()
+	stuck := r.stuck
+	b.lost = b.lost || stuck
+	b.mu.Unlock()
+	if stuck {
+		_ = b.close() // the caller's own complaint would come too late
+	}
 }
 
 // keep adds what was read to what is kept, while that fits.

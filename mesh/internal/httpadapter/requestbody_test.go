@@ -33,8 +33,8 @@ func TestBodyIsReplayedFromWhereverTheAttemptStopped(t *testing.T) {
 		first := attempt(t, b, 64)
 		io.ReadFull(first, make([]byte, stop))
 		first.Close()
-		if source.closes != 0 || !b.replayable() {
-			t.Fatalf("after %d bytes: closed %d times, replayable %v", stop, source.closes, b.replayable())
+		if source.closes.Load() != 0 || !b.replayable() {
+			t.Fatalf("after %d bytes: closed %d times, replayable %v", stop, source.closes.Load(), b.replayable())
 		}
 		second := attempt(t, b, 64)
 		if got := read(t, second); got != "hello" {
@@ -46,8 +46,8 @@ func TestBodyIsReplayedFromWhereverTheAttemptStopped(t *testing.T) {
 		second.Close()
 		b.settle()
 		b.settle()
-		if source.closes != 1 {
-			t.Errorf("closed %d times", source.closes)
+		if source.closes.Load() != 1 {
+			t.Errorf("closed %d times", source.closes.Load())
 		}
 	}
 }
@@ -63,7 +63,7 @@ func TestBodyBeyondTheBufferIsNotReplayed(t *testing.T) {
 		t.Error("a body larger than the buffer is replayable")
 	}
 	r.Close()
-	if source.closes != 1 {
+	if source.closes.Load() != 1 {
 		t.Error("not closed though nobody can want it again")
 	}
 	if _, err := b.next(context.Background(), 4); err == nil {
@@ -76,12 +76,12 @@ func TestBodyClosesWithTheAttemptOnceSettled(t *testing.T) {
 	b := bodyOf(t, source)
 	r := attempt(t, b, 64)
 	b.settle() // the response came first
-	if source.closes != 0 || read(t, r) != "hello" {
+	if source.closes.Load() != 0 || read(t, r) != "hello" {
 		t.Error("closed under the attempt that reads it")
 	}
 	r.Close()
-	if source.closes != 1 {
-		t.Errorf("closed %d times", source.closes)
+	if source.closes.Load() != 1 {
+		t.Errorf("closed %d times", source.closes.Load())
 	}
 }
 

@@ -2,6 +2,7 @@ package httpadapter
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/weftmesh/weft/mesh/internal/engine"
@@ -50,7 +51,7 @@ func (b *responseBody) finish(err error) {
 
 // outcome is how the attempt ended whose body gave err.
 func (b *responseBody) outcome(err error) resilience.Outcome {
-	if err == nil || err == io.EOF {
+	if err == nil || errors.Is(err, io.EOF) {
 		return resilience.Outcome{Status: b.status}
 	}
 	out := failure(b.attempt.Context(), err)

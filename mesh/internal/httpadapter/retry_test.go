@@ -53,8 +53,8 @@ func TestUnreachable(t *testing.T) {
 	if !errors.As(err, &e) || e.Kind != engine.Unreachable || e.Attempts != 3 {
 		t.Errorf("got %v", err)
 	}
-	if body.closes != 1 {
-		t.Errorf("body closed %d times", body.closes)
+	if body.closes.Load() != 1 {
+		t.Errorf("body closed %d times", body.closes.Load())
 	}
 	for i, o := range m.watcher.attempts {
 		if o.Cause != resilience.ConnectFailure {
@@ -69,8 +69,8 @@ func TestBodyIsClosedWithoutAHost(t *testing.T) {
 	body := &countingBody{Reader: strings.NewReader("x")}
 	_, err := m.RoundTrip(request(t, "POST", "http://payments/", body))
 	var e *engine.Error
-	if !errors.As(err, &e) || e.Kind != engine.NoHost || body.closes != 1 {
-		t.Errorf("%v, body closed %d times", err, body.closes)
+	if !errors.As(err, &e) || e.Kind != engine.NoHost || body.closes.Load() != 1 {
+		t.Errorf("%v, body closed %d times", err, body.closes.Load())
 	}
 }
 

@@ -46,8 +46,7 @@ func (l *labels) outbound(c *engine.Call, out resilience.Outcome, err error) met
 	if h := c.Host(); h != nil {
 		s.workload = workloadOf(h.Endpoint().Labels)
 	}
-	var e *engine.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*engine.Error](err); ok {
 		s.code, s.flags = refusal(e)
 	}
 	s.flags = ended(s.flags, c.End())
@@ -119,11 +118,9 @@ var overflow = metric.WithAttributeSet(attribute.NewSet(attribute.Bool("otel.met
 const unknown = "unknown"
 
 func (l *labels) set(s series) attribute.Set {
-	source, dest, reporter := l.self, Workload{}, "source"
+	source, dest, reporter := l.self, s.workload, "source"
 	if s.inbound {
 		source, dest, reporter = Workload{}, l.self, "destination"
-	} else {
-		dest = s.workload
 	}
 	name, namespace := s.service, dest.Namespace
 	if short, rest, ok := strings.Cut(s.service, "."); ok && strings.HasSuffix(rest, ".svc.cluster.local") {

@@ -45,7 +45,7 @@ func attemptAttributes(c *engine.Call, a *engine.Attempt) []attribute.KeyValue {
 
 // endSpan closes the span of ctx with the outcome. The status of a client's or a
 // server's own mistake (HTTP 4xx) is not an error of the span.
-func endSpan(ctx context.Context, p engine.Protocol, out resilience.Outcome, err error) {
+func endSpan(ctx context.Context, out resilience.Outcome, err error) {
 	span := trace.SpanFromContext(ctx)
 	if err == nil {
 		err = out.Err

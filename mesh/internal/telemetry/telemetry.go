@@ -90,14 +90,14 @@ func (o *Observer) AttemptStarted(ctx context.Context, c *engine.Call, a *engine
 // AttemptFinished closes the attempt's span.
 func (o *Observer) AttemptFinished(c *engine.Call, a *engine.Attempt, out resilience.Outcome) {
 	if o.tracer != nil {
-		endSpan(a.Context(), c.Protocol, out, nil)
+		endSpan(a.Context(), out, nil)
 	}
 }
 
 // CallFinished closes the call's span and counts it.
 func (o *Observer) CallFinished(c *engine.Call, out resilience.Outcome, err error) {
 	if o.tracer != nil {
-		endSpan(c.Context(), c.Protocol, out, err)
+		endSpan(c.Context(), out, err)
 	}
 	if o.requests != nil {
 		o.count(c.Context(), o.labels.outbound(c, out, err), c.Start())
@@ -119,7 +119,7 @@ func (o *Observer) ServeStarted(ctx context.Context, c *engine.InboundCall) cont
 // ServeFinished closes the server's span and counts the call.
 func (o *Observer) ServeFinished(c *engine.InboundCall, out resilience.Outcome) {
 	if o.tracer != nil {
-		endSpan(c.Context(), c.Protocol, out, nil)
+		endSpan(c.Context(), out, nil)
 	}
 	if o.requests != nil {
 		o.count(c.Context(), o.labels.inbound(c, out), c.Start())

@@ -38,9 +38,9 @@ func (g gen) duration() time.Duration {
 	return []time.Duration{0, 1, time.Millisecond, time.Duration(g.Int64N(1e12)), time.Hour, math.MaxInt64}[g.IntN(6)]
 }
 
-func list[T any](g gen, most int, make func(int) T) (out []T) {
+func list[T any](g gen, most int, each func(int) T) (out []T) {
 	for i := range g.IntN(most + 1) {
-		out = append(out, make(i))
+		out = append(out, each(i))
 	}
 	return out
 }

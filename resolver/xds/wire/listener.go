@@ -61,7 +61,7 @@ func decodeSocket(p *place, m *listenerv3.Listener, l *Listener) {
 	}
 	chains := m.GetFilterChains()
 	if d := m.GetDefaultFilterChain(); d != nil {
-		chains = append(chains[:len(chains):len(chains)], d)
+		chains = append(slices.Clip(chains), d)
 	}
 	if len(chains) != 1 {
 		p.refuse("filter_chains", "%d, but only one is supported", len(chains))
