@@ -153,8 +153,7 @@ func TestRatesAreUnderstood(t *testing.T) {
 		{"descriptors told by the action", limit(tenCalls + allCalls + by), `rate_limits { ` + user + `}`, described, nil},
 		{"what has no effect", perFilter("another", `type_url: "x/y"`) + limit(tenCalls+allCalls+by+`status { code: ServiceUnavailable } rate_limits { stage { value: 1 } `+user+` actions { generic_key { descriptor_value: "v" } }
 			actions { request_headers { header_name: "z" descriptor_key: "user" } } } descriptors { shadow_mode: true entries { key: "caller" value: "x" } `+tenCalls+`}`), ``,
-			&resilience.Rate{TokenBucket: bucket, AlwaysBucket: true, Descriptors: append(slices.Clone(described.Descriptors), resilience.DescriptorRate{
-				TokenBucket: bucket, Entries: []resilience.Entry{{Key: "caller", Value: "x"}}})}, []string{
+			&resilience.Rate{TokenBucket: bucket, AlwaysBucket: true, Descriptors: described.Descriptors}, []string{
 				`typed_per_filter_config: "another" is not supported yet, has no effect`,
 				at + `status: not supported yet, has no effect`,
 				at + `rate_limits[0].stage: not supported yet, has no effect`,

@@ -23,6 +23,10 @@
 //
 // # Encoding
 //
+// Encoding cannot fail. A value that no resource can express is written so that
+// readers refuse it. The encoded form suits Envoy, gRPC and weft alike as far as
+// the value allows it; which values suit which client is decided before.
+//
 // What no field of Envoy carries stands in metadata under "weft", and only weft
 // obeys it: of a route, Retry.Unguarded and the Hedge, as far as hedge_policy can't say
 // it; of a cluster, Budget.MinRate. Values that mean nothing have no form: a
@@ -32,9 +36,6 @@
 //
 // A Rate is in the route, for the filter envoy.filters.http.local_ratelimit. An Envoy obeys
 // it only if its listener has that filter: who encodes sets Listener.RateLimits where a route may
-// have a Rate. Envoy tells 20 values apart if MaxKeys is 0, and its path has the query.
-//
-// Encoding cannot fail. A value that no resource can express is written so that
-// readers refuse it. The encoded form suits Envoy, gRPC and weft alike as far as
-// the value allows it; which values suit which client is decided before.
+// have a Rate. Envoy tells 20 values apart if MaxKeys is 0, and its path has the query. Keys
+// of entries are "method", "path" and "header:NAME"; a descriptor with another key is left out.
 package wire

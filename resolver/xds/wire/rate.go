@@ -112,7 +112,9 @@ func decodeLocalRate(p *place, m *localv3.LocalRateLimit, action *place, limits 
 	facts := decodeFacts(action, limits)
 	for i, d := range m.GetDescriptors() {
 		q := p.at("descriptors", i)
-		r.Descriptors = append(r.Descriptors, decodeDescriptor(&q, d, facts))
+		if d, fits := decodeDescriptor(&q, d, facts); fits {
+			r.Descriptors = append(r.Descriptors, d)
+		}
 	}
 	enabled := decodeAll(p, "filter_enabled", m.GetFilterEnabled())
 	if enforced := decodeAll(p, "filter_enforced", m.GetFilterEnforced()); !enabled || !enforced {
@@ -189,12 +191,14 @@ func decodeFacts(p *place, limits []*routev3.RateLimit) map[string]string {
 	return facts
 }
 
-func decodeDescriptor(p *place, m *ratelimitv3.LocalRateLimitDescriptor, facts map[string]string) resilience.DescriptorRate {
+// decodeDescriptor reports, too, whether a call may have the entries: what none can have is left out.
+func decodeDescriptor(p *place, m *ratelimitv3.LocalRateLimitDescriptor, facts map[string]string) (_ resilience.DescriptorRate, fits bool) {
 	p.ignores(m, "entries", "token_bucket")
 	d := resilience.DescriptorRate{TokenBucket: decodeBucket(p, m.GetTokenBucket())}
 	if len(m.GetEntries()) == 0 {
 		p.refuse("entries", "none")
 	}
+	fits = true
 	for i, e := range m.GetEntries() {
 		q := p.at("entries", i)
 		key, told := facts[e.GetKey()]
@@ -203,12 +207,12 @@ func decodeDescriptor(p *place, m *ratelimitv3.LocalRateLimitDescriptor, facts m
 		} else if !told && header != "" {
 			key = factOf(header)
 		} else if !told {
-			key = e.GetKey()
-			q.warn("key", "no action gives %q a value: the descriptor has no effect", key)
+			fits = false
+			q.warn("key", "no action gives %q a value: the descriptor has no effect", e.GetKey())
 		}
 		d.Entries = append(d.Entries, resilience.Entry{Key: key, Value: e.GetValue()})
 	}
-	return d
+	return d, fits
 }
 
 // encodeRate is what a route says to the filter that limits rates; nil says nothing.
@@ -261,7 +265,7 @@ func encodeBucket(b resilience.TokenBucket) *typev3.TokenBucket {
 }
 
 // encodeFacts tells Envoy where the entries come from: once for all descriptors of the
-// same keys, and not for those with a key that no header gives, which Envoy then does not limit.
+// same keys, and not for those with a key that no header gives, which limit nobody.
 func encodeFacts(descriptors []resilience.DescriptorRate) (limits []*routev3.RateLimit) {
 	told := map[string]bool{}
 	for _, d := range descriptors {
