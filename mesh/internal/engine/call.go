@@ -156,10 +156,13 @@ func (a *Attempt) Context() context.Context { return a.ctx }
 // Start is when the attempt began.
 func (a *Attempt) Start() time.Time { return a.start }
 
-// Hold leaves it to the transport to Finish the attempt. It fails if the attempt's own time is up:
-// the context has ended, and Send is to return without an answer.
+// Answered says that an answer has come. It fails if the attempt's own time was up before: the context
+// has ended, which may be all that the server answers to, and Send is to return an error.
+func (a *Attempt) Answered() bool { return a.clock.CompareAndSwap(running, stopped) }
+
+// Hold is Answered for an answer that goes on: it leaves it to the transport to Finish the attempt.
 func (a *Attempt) Hold() bool {
-	a.held = a.clock.CompareAndSwap(running, stopped)
+	a.held = a.Answered()
 	return a.held
 }
 

@@ -159,8 +159,8 @@ func TestAnswerThatComesTooLate(t *testing.T) {
 		s := e.Service("payments")
 		f := &fake{send: func(ctx context.Context, a *Attempt) resilience.Outcome {
 			<-ctx.Done()
-			if a.Hold() {
-				t.Error("held")
+			if a.Answered() || a.Hold() {
+				t.Error("answered, though it was too late")
 			}
 			return resilience.Outcome{Err: context.Canceled, Cause: resilience.Canceled}
 		}}

@@ -113,7 +113,11 @@ func (x *exchange) outgoing(ctx context.Context, a *engine.Attempt, body io.Read
 func (x *exchange) answered(resp *http.Response, a *engine.Attempt) resilience.Outcome {
 	resp.Request = x.req
 	x.resp = resp
-	if resp.Body != http.NoBody {
+	if resp.Body == http.NoBody {
+		if !a.Answered() {
+			return resilience.Outcome{Err: errLate, Cause: resilience.Canceled}
+		}
+	} else {
 		if !a.Hold() {
 			return resilience.Outcome{Err: errLate, Cause: resilience.Canceled}
 		}

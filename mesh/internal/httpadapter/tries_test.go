@@ -1,6 +1,7 @@
 package httpadapter
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -162,6 +163,33 @@ func TestTryTimeout(t *testing.T) {
 			t.Errorf("%d in flight", n)
 		}
 	})
+}
+
+// A server that notices that its caller gave up may answer to that, in time to be read: that is no answer.
+func TestEmptyAnswerToATryThatIsOver(t *testing.T) {
+	for _, body := range []io.ReadCloser{http.NoBody, io.NopCloser(strings.NewReader("x"))} {
+		m := newMesh(t, Config{}, false)
+		p := resilience.Policy{Retry: resilience.Retry{TryTimeout: time.Nanosecond}}
+		m.serve(resolver.Cluster{}, p, "127.0.0.1:1")
+		x := &overdue{exchange: newExchange(m.RoundTripper, request(t, "GET", "http://payments/", nil)), body: body}
+		_, err := m.engine.Service("payments").Do(t.Context(), &x.call, x)
+		x.discard()
+		var e *engine.Error
+		if !errors.As(err, &e) || e.Kind != engine.Deadline {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// overdue is an exchange whose answer comes once its try is over.
+type overdue struct {
+	*exchange
+	body io.ReadCloser
+}
+
+func (x *overdue) Send(ctx context.Context, a *engine.Attempt) resilience.Outcome {
+	<-ctx.Done()
+	return x.answered(&http.Response{StatusCode: 200, Body: x.body}, a)
 }
 
 func TestFullClusterAndRate(t *testing.T) {
