@@ -93,7 +93,7 @@ func TestTryTimeout(t *testing.T) {
 	for name, call := range kinds {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			r := &moving{}
-			r.endpoints(bounded(1), a.addr, b.addr)
+			r.endpoints(bounded(4), a.addr, b.addr)
 			c := pb.NewTestServiceClient(mesh(t, r))
 			for range 4 { // two of which begin at the mute one, once both are connected
 				if err := call(soon(t), c); err != nil {

@@ -130,7 +130,7 @@ func TestTryTimeout(t *testing.T) {
 		if w.tls {
 			c.TLS = demandOf(good)
 		}
-		p := resilience.Policy{Retry: resilience.Retry{Attempts: 1, On: resilience.OnReset, TryTimeout: try, Base: time.Microsecond}}
+		p := resilience.Policy{Retry: resilience.Retry{Attempts: 4, On: resilience.OnReset, TryTimeout: try, Base: time.Microsecond}}
 		m.serve(c, p, addr(stuck), addr(good))
 		for _, path := range []string{"/", "/slow"} {
 			for range 2 {
@@ -148,6 +148,7 @@ func TestTryTimeout(t *testing.T) {
 		if late == 0 {
 			t.Errorf("nobody met the host that does not answer: %+v", m.watcher.attempts)
 		}
+		p.Retry.Attempts = 1
 		m.serve(c, p, addr(stuck))
 		resp, err := m.RoundTrip(request(t, "POST", "http://payments/", strings.NewReader("once")))
 		var e *engine.Error
