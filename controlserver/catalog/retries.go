@@ -3,6 +3,7 @@ package catalog
 import (
 	"net/http"
 	"strconv"
+	"slices"
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -71,10 +72,8 @@ func (v *validator) condition(p *path, word string) {
 	case "http3-post-connect-failure":
 		v.warn(p, "%q never holds: nothing is sent by HTTP/3", word)
 	}
-	for _, known := range retryConditions {
-		if word == known {
-			return
-		}
+	if slices.Contains(retryConditions, word) {
+		return
 	}
 	if near := closest(word, retryConditions); near != "" {
 		v.fail(p, "unknown condition %q; did you mean %q?", word, near)

@@ -126,7 +126,7 @@ func outlier(o *networking.OutlierDetection) *balancer.Outlier {
 	if gateway != nil {
 		out.ConsecutiveGateway, out.EnforcingGateway = counted(gateway.GetValue())
 	}
-	if old := o.GetConsecutiveErrors(); old > 0 && all == nil && gateway == nil { //nolint:staticcheck // old documents have it
+	if old := o.GetConsecutiveErrors(); old > 0 && all == nil && gateway == nil {
 		out.ConsecutiveGateway, out.EnforcingGateway = counted(uint32(old))
 		out.Enforcing5xx = new(uint32(0)) // it counts gateway errors only
 	}

@@ -296,7 +296,7 @@ func TestNothingStaysCountedIn(t *testing.T) {
 				for range 40 {
 					func() {
 						defer func() {
-							if p := recover(); p != nil && p != errBroken { //nolint:errorlint // the very panic
+							if p := recover(); p != nil && p != errBroken { // the very panic
 								panic(p)
 							}
 						}()

@@ -38,7 +38,7 @@ func understood(t *testing.T, host, route, action string) (resilience.Policy, []
 }
 
 func TestAnswersThatMayBeRepeatedAreUnderstood(t *testing.T) {
-	header := func(name string) resilience.HeaderName { return headerName(name) }
+	header := headerName
 	const left = `route.retry_policy.retriable_headers[0]: a match of this kind is not supported yet, has no effect`
 	for _, c := range []struct {
 		text string

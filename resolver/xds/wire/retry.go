@@ -118,7 +118,7 @@ func decodeAnswerHeader(p *place, m *routev3.HeaderMatcher) (resilience.HeaderMa
 	h := decodeHeader(p, m)
 	kind, known := answerKinds[h.Is.Kind]
 	empty := kind == resilience.MatchExact && h.Is.Value == ""
-	exact := true // the value means what the field means
+	var exact bool // the value means what the field means
 	switch {
 	case kind == resilience.MatchPresent:
 		exact = !h.MissingAsEmpty
