@@ -55,13 +55,17 @@ func TestPolicyFindings(t *testing.T) {
 		{"HTTP/3", retries("attempts: 1, retryOn: http3-post-connect-failure"),
 			[]string{"warning" + at + `.retryOn: "http3-post-connect-failure" never holds: nothing is sent by HTTP/3`}},
 
-		{"all of a pool", destination("connectionPool: {tcp: {maxConnections: 1, connectTimeout: 3s}, http: {http1MaxPendingRequests: 1, http2MaxRequests: 1, maxRetries: 1}}"), nil},
+		{"what is served of a pool", destination("connectionPool: {tcp: {connectTimeout: 3s}, http: {http2MaxRequests: 1, maxRetries: 1}}"), nil},
+		{"what sidecars alone obey", destination("connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}"), []string{
+			"warning" + pool + "tcp.maxConnections: not supported yet", "warning" + pool + "http.http1MaxPendingRequests: not supported yet"}},
 		{"rest of a pool", destination("connectionPool: {tcp: {tcpKeepalive: {time: 1s}}, http: {maxRequestsPerConnection: 0}}"), []string{
 			"warning" + pool + "tcp.tcpKeepalive: not supported yet", "warning" + pool + "http.maxRequestsPerConnection: not supported yet"}},
-		{"limits of 0", destination("connectionPool: {tcp: {maxConnections: 0}, http: {maxRetries: 0}}"), []string{
-			"warning" + pool + "tcp.maxConnections: 0 is no limit (Istio); the least that can be asked for is 1",
+		{"limits of 0", destination("connectionPool: {http: {http2MaxRequests: 0, maxRetries: 0}}"), []string{
+			"warning" + pool + "http.http2MaxRequests: 0 is no limit (Istio); the least that can be asked for is 1",
 			"warning" + pool + "http.maxRetries: 0 is no limit (Istio); the least that can be asked for is 1"}},
 		{"negative limits", destination("connectionPool: {tcp: {maxConnections: -1}, http: {http1MaxPendingRequests: -1, maxRetries: -1}}"), []string{
+			"warning" + pool + "tcp.maxConnections: not supported yet",
+			"warning" + pool + "http.http1MaxPendingRequests: not supported yet",
 			"error" + pool + "tcp.maxConnections: must not be negative",
 			"error" + pool + "http.http1MaxPendingRequests: must not be negative",
 			"error" + pool + "http.maxRetries: must not be negative"}},

@@ -34,8 +34,8 @@ var served = map[string]map[string]bool{
 var policyBlocks = map[string]bool{
 	"loadBalancer": false, "loadBalancer.simple": true,
 	"connectionPool":     false,
-	"connectionPool.tcp": false, "connectionPool.tcp.maxConnections": true, "connectionPool.tcp.connectTimeout": true,
-	"connectionPool.http": false, "connectionPool.http.http1MaxPendingRequests": true,
+	"connectionPool.tcp": false, "connectionPool.tcp.connectTimeout": true,
+	"connectionPool.http":                  false,
 	"connectionPool.http.http2MaxRequests": true, "connectionPool.http.maxRetries": true,
 	"outlierDetection": false, "outlierDetection.consecutiveErrors": true,
 	"outlierDetection.consecutive5xxErrors": true, "outlierDetection.consecutiveGatewayErrors": true,

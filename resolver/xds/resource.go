@@ -83,21 +83,24 @@ var decoders = [kinds]func(*anypb.Any) (*content, error){
 			return nil, err
 		}
 		return &content{name: l.Name, routeConfig: l.RouteConfig, virtualHosts: l.VirtualHosts,
-			targets: targetsOf(l.VirtualHosts), inbound: l.Inbound, warnings: l.Warnings}, nil
+			targets: targetsOf(l.VirtualHosts), inbound: l.Inbound,
+			warnings: append(l.Warnings, unservedRoutes(l.VirtualHosts)...)}, nil
 	},
 	routes: func(a *anypb.Any) (*content, error) {
 		t, err := wire.DecodeRouteTable(a)
 		if err != nil {
 			return nil, err
 		}
-		return &content{name: t.Name, virtualHosts: t.VirtualHosts, targets: targetsOf(t.VirtualHosts), warnings: t.Warnings}, nil
+		return &content{name: t.Name, virtualHosts: t.VirtualHosts, targets: targetsOf(t.VirtualHosts),
+			warnings: append(t.Warnings, unservedRoutes(t.VirtualHosts)...)}, nil
 	},
 	clusters: func(a *anypb.Any) (*content, error) {
 		c, err := wire.DecodeCluster(a)
 		if err != nil {
 			return nil, err
 		}
-		return &content{name: c.Name, cluster: c.Cluster, endpointsName: c.EndpointsName, warnings: c.Warnings}, nil
+		return &content{name: c.Name, cluster: c.Cluster, endpointsName: c.EndpointsName,
+			warnings: append(c.Warnings, unservedCluster(&c.Cluster)...)}, nil
 	},
 	endpoints: func(a *anypb.Any) (*content, error) {
 		e, err := wire.DecodeEndpoints(a)
