@@ -92,6 +92,24 @@ func TestRetriesBeyondTheBudgetAreNotMade(t *testing.T) {
 	}
 }
 
+// A dead host must not fail calls for want of a budget: nobody has worked for them yet.
+func TestWhatReachedNoServerNeedsNoBudget(t *testing.T) {
+	for _, budget := range []*resilience.Budget{nil, {}} {
+		e, _ := newEngine(t, nil, limited(retries(2), resilience.Thresholds{MaxRequests: 9}, budget, "a", "b"))
+		s := e.Service("payments")
+		f := &fake{send: func(_ context.Context, a *Attempt) resilience.Outcome {
+			if a.Number == 1 {
+				return failed(resilience.ConnectFailure)
+			}
+			return resilience.Outcome{Status: 200}
+		}}
+		if out, err := f.do(t.Context(), s); err != nil || out.Status != 200 || len(f.hosts) != 2 {
+			t.Errorf("%+v, %v after %v", out, err, f.hosts)
+		}
+		idleEverywhere(t, s)
+	}
+}
+
 // A retry is in flight from when it is decided until it is answered, and not as long as its answer is read.
 func TestRetriesInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -175,6 +175,12 @@ func (c *Call) again(out resilience.Outcome) (pause time.Duration, again bool) {
 	if deadline, ok := c.ctx.Deadline(); ok && pause > 0 && time.Until(deadline) <= pause {
 		return 0, false
 	}
+	// What no server has seen makes no server's load: it needs no budget to go to the
+	// next host, so that many calls at once survive a dead one.
+	if out.Unprocessed() && out.Cause != resilience.Refused {
+		c.retries++
+		return pause, true
+	}
 	// The budget comes last: what is not sent for another reason must not be paid.
 	if !c.cluster.retry(c.route.priority()) {
 		c.end = Unfunded
