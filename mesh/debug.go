@@ -55,6 +55,7 @@ type hostBelief struct {
 	Cluster  string `json:"cluster"`
 	Addr     string `json:"addr"`
 	Health   string `json:"health"`
+	Ejected  bool   `json:"ejected,omitempty"` // by outlier detection, for now
 	InFlight int64  `json:"inFlight"`
 }
 
@@ -88,7 +89,7 @@ func believe(s *engine.Service) serviceBelief {
 		}
 	}
 	for _, h := range s.Hosts() {
-		hb := hostBelief{Addr: h.Addr(), Health: h.Endpoint().Health.String(), InFlight: h.InFlight()}
+		hb := hostBelief{Addr: h.Addr(), Health: h.Endpoint().Health.String(), Ejected: h.Ejected(), InFlight: h.InFlight()}
 		if h.Cluster != nil {
 			hb.Cluster = h.Cluster.Name
 		}
@@ -127,7 +128,11 @@ td,th{border-bottom:1px solid #ddd;padding:.25em .8em .25em 0;text-align:left;fo
 		}
 		p(`</table><table><tr><th>cluster<th>host<th>health<th>in flight</tr>`)
 		for _, h := range s.Hosts {
-			p(`<tr><td>%s<td>%s<td>%s<td>%d</tr>`, h.Cluster, h.Addr, h.Health, h.InFlight)
+			health := h.Health
+			if h.Ejected {
+				health += ", ejected"
+			}
+			p(`<tr><td>%s<td>%s<td>%s<td>%s</tr>`, h.Cluster, h.Addr, health, fmt.Sprint(h.InFlight))
 		}
 		p(`</table>`)
 	}
