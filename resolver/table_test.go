@@ -397,3 +397,23 @@ func TestHeaderNamesAreReadyForBothProtocols(t *testing.T) {
 		}
 	}
 }
+
+func TestStringMatchHolds(t *testing.T) {
+	for _, c := range []struct {
+		m    StringMatch
+		s    string
+		want bool
+	}{
+		{StringMatch{Kind: StringExact, Value: "a"}, "a", true},
+		{StringMatch{Kind: StringExact, Value: "A", IgnoreCase: true}, "a", true},
+		{StringMatch{Kind: StringExact, Value: "a"}, "", false},
+		{StringMatch{Kind: StringRegex, Value: "a+"}, "aab", false},
+		{StringMatch{Kind: StringRegex, Value: "("}, "(", false},
+		{StringMatch{Kind: StringRange, Low: 1, High: 3}, "2", true},
+		{StringMatch{Kind: StringPresent}, "", true},
+	} {
+		if got := c.m.Holds(c.s); got != c.want {
+			t.Errorf("%+v.Holds(%q) = %v", c.m, c.s, got)
+		}
+	}
+}

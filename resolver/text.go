@@ -35,6 +35,13 @@ func newText(m StringMatch) (text, error) {
 	return t, nil
 }
 
+// Holds reports whether s fulfils m; nothing fulfils one that cannot be compiled.
+// It makes m ready anew each time: calls are matched by a [Table].
+func (m StringMatch) Holds(s string) bool {
+	t, err := newText(m)
+	return err == nil && t.matches(s)
+}
+
 func (t *text) matches(s string) bool {
 	switch t.kind {
 	case StringExact:

@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
@@ -65,40 +64,17 @@ func rpcHeaders(headers []resolver.HeaderMatch) (rest []resolver.HeaderMatch, ok
 			rest = append(rest, h)
 			continue
 		}
-		if holds(h.Is, value) == h.Invert {
+		if h.Is.Holds(value) == h.Invert {
 			return nil, false
 		}
 	}
 	return rest, true
 }
 
-func holds(m resolver.StringMatch, s string) bool {
-	want := m.Value
-	if m.IgnoreCase {
-		want, s = strings.ToLower(want), strings.ToLower(s)
-	}
-	switch m.Kind {
-	case resolver.StringExact:
-		return s == want
-	case resolver.StringPrefix:
-		return strings.HasPrefix(s, want)
-	case resolver.StringSuffix:
-		return strings.HasSuffix(s, want)
-	case resolver.StringContains:
-		return strings.Contains(s, want)
-	case resolver.StringRegex:
-		re, err := regexp.Compile("^(?:" + m.Value + ")$")
-		return err == nil && re.MatchString(s)
-	case resolver.StringPresent:
-		return true
-	}
-	return false
-}
-
 // withHeader adds a condition to each route. One that an absent header fulfils
 // takes two routes, since gRPC's client never matches an absent header otherwise.
 func withHeader(routes []resolver.Route, h resolver.HeaderMatch) []resolver.Route {
-	absentHolds := h.MissingAsEmpty && holds(h.Is, "") == !h.Invert
+	absentHolds := h.MissingAsEmpty && h.Is.Holds("") == !h.Invert
 	h.MissingAsEmpty = false
 	var out []resolver.Route
 	add := func(r resolver.Route, h resolver.HeaderMatch) {
