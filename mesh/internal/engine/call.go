@@ -43,6 +43,7 @@ type Call struct {
 	cancel    context.CancelFunc // nil without a timeout of the route or its tries
 	start     time.Time          // zero without an observer
 	attempts  uint32
+	moves     uint32 // attempts that ended before their host was asked
 	retries   uint32 // attempts that the retry policy counts, but for the first
 	admitted  bool   // the route's rate had room
 	retrying  bool   // a retry is counted in at the cluster
@@ -98,6 +99,9 @@ func (c *Call) Host() *balancer.Host {
 	}
 	return c.last.Host
 }
+
+// asked is how many hosts were asked, well or badly.
+func (c *Call) asked() int { return int(c.attempts - c.moves) }
 
 // Attempts is how many attempts were begun.
 func (c *Call) Attempts() int { return int(c.attempts) }

@@ -57,7 +57,7 @@ type Error struct {
 	Service  string // as called
 	Cluster  string // empty before one was chosen
 	Host     string // address of the last host tried; empty if none was
-	Attempts int    // how many hosts were tried
+	Attempts int    // how many hosts were asked
 	Err      error  // the cause
 }
 
@@ -98,7 +98,7 @@ func (s *Service) late(ctx context.Context) *Error {
 
 // failure is the error of a call whose last attempt was not answered. a is nil if there was no host.
 func (c *Call) failure(a *Attempt, o resilience.Outcome) *Error {
-	e := &Error{Kind: NoHost, Service: c.service.name, Cluster: c.cluster.Name, Attempts: int(c.attempts), Err: o.Err}
+	e := &Error{Kind: NoHost, Service: c.service.name, Cluster: c.cluster.Name, Attempts: c.asked(), Err: o.Err}
 	if a == nil {
 		return e
 	}

@@ -337,3 +337,19 @@ func TestNothingStaysCountedIn(t *testing.T) {
 		idleEverywhere(t, s)
 	}
 }
+
+// A host that a call was only moved away from was not asked: an error must not say it was.
+func TestMovesAreNoAttemptsInErrors(t *testing.T) {
+	e, _ := newEngine(t, nil, limited(resilience.Policy{}, resilience.DefaultThresholds(), nil, "a", "b"))
+	s := e.Service("payments")
+	f := &fake{send: func(_ context.Context, a *Attempt) resilience.Outcome {
+		if a.Number <= 3 {
+			return failed(resilience.HostLeft)
+		}
+		return failed(resilience.ConnectFailure)
+	}}
+	if _, err := f.do(t.Context(), s); err == nil || err.Attempts != 1 || len(f.hosts) != 4 {
+		t.Errorf("%v after %v", err, f.hosts)
+	}
+	idleEverywhere(t, s)
+}

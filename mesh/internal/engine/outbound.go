@@ -154,7 +154,11 @@ const maxMoves = 64
 func (c *Call) again(out resilience.Outcome) (pause time.Duration, again bool) {
 	if out.Cause == resilience.HostLeft && c.attempts < maxMoves {
 		// Not a retry: nobody has refused anything, the call is just moved.
-		return 0, c.transport.Replayable() && c.ctx.Err() == nil
+		if !c.transport.Replayable() || c.ctx.Err() != nil {
+			return 0, false
+		}
+		c.moves++
+		return 0, true
 	}
 	retry := &c.route.Policy.Retry
 	if retry.Attempts == 0 {
@@ -285,7 +289,7 @@ func (c *Call) awaitHost() *Error {
 		case <-c.hostReturns():
 		case <-c.ctx.Done():
 			err := c.service.late(c.ctx)
-			err.Cluster, err.Attempts = c.cluster.Name, int(c.attempts)
+			err.Cluster, err.Attempts = c.cluster.Name, c.asked()
 			return err
 		}
 	}
@@ -316,7 +320,7 @@ func (c *Call) hostReturns() <-chan time.Time {
 // overloaded is the error of a call that the cluster's threshold refuses.
 func (c *Call) overloaded() *Error {
 	p := c.route.priority()
-	e := &Error{Kind: Overloaded, Service: c.service.name, Cluster: c.cluster.Name, Attempts: int(c.attempts),
+	e := &Error{Kind: Overloaded, Service: c.service.name, Cluster: c.cluster.Name, Attempts: c.asked(),
 		Err: fmt.Errorf("%d requests are in flight, the most there may be (max_requests)", c.cluster.thresholds[p].MaxRequests)}
 	if c.last != nil {
 		e.Host = c.last.Host.Addr()
@@ -327,7 +331,7 @@ func (c *Call) overloaded() *Error {
 // interrupted ends a call whose time was up between attempts, or before the first.
 func (c *Call) interrupted() (resilience.Outcome, error) {
 	err := c.service.late(c.ctx)
-	err.Cluster, err.Attempts, err.Err = c.cluster.Name, int(c.attempts), c.ctx.Err()
+	err.Cluster, err.Attempts, err.Err = c.cluster.Name, c.asked(), c.ctx.Err()
 	if c.last != nil {
 		err.Host = c.last.Host.Addr()
 	}
