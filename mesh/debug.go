@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weftmesh/weft/mesh/internal/engine"
@@ -132,7 +133,7 @@ td,th{border-bottom:1px solid #ddd;padding:.25em .8em .25em 0;text-align:left;fo
 			if h.Ejected {
 				health += ", ejected"
 			}
-			p(`<tr><td>%s<td>%s<td>%s<td>%s</tr>`, h.Cluster, h.Addr, health, fmt.Sprint(h.InFlight))
+			p(`<tr><td>%s<td>%s<td>%s<td>%s</tr>`, h.Cluster, h.Addr, health, strconv.FormatInt(h.InFlight, 10))
 		}
 		p(`</table>`)
 	}
