@@ -3,6 +3,8 @@ package resolver
 import (
 	"errors"
 	"math/rand/v2"
+
+	"github.com/weftmesh/weft/resilience"
 )
 
 // A Request is what routes may look at. It does not belong to whom it is
@@ -19,16 +21,10 @@ type Request struct {
 
 // A Header reads the headers of a request. Reading must not allocate where the
 // protocol's own map does not.
-type Header interface {
-	// Values returns the values of a header; the result is not modified.
-	Values(HeaderName) []string
-}
+type Header = resilience.Header
 
 // A HeaderName is a header's name in the forms that the protocols' maps use.
-type HeaderName struct {
-	Lower     string // as in gRPC metadata and HTTP/2
-	Canonical string // as in net/http's Header
-}
+type HeaderName = resilience.HeaderName
 
 // A Table is the virtual hosts of a Service made ready for matching. It is
 // immutable and safe for concurrent use.

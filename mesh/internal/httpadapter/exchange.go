@@ -130,7 +130,7 @@ func (x *exchange) answered(resp *http.Response, a *engine.Attempt) resilience.O
 	}
 	out := resilience.Outcome{Status: resp.StatusCode}
 	if a.Call().Route().Policy.Retry.Attempts > 0 {
-		out.Header = answer(resp.Header)
+		out.Header = header(resp.Header)
 	}
 	return out
 }
@@ -201,12 +201,7 @@ func (c *attemptContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// answer is http.Header as retry policies read it.
-type answer http.Header
-
-func (h answer) Values(n resilience.HeaderName) []string { return h[n.Canonical] }
-
-// header is http.Header as routes read it.
+// header is http.Header as routes and retry policies read it.
 type header http.Header
 
 func (h header) Values(n resolver.HeaderName) []string { return h[n.Canonical] }
