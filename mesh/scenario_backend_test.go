@@ -3,6 +3,7 @@ package mesh_test
 import (
 	"context"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,17 +21,23 @@ type backend struct {
 	delay atomic.Int64                  // nanoseconds
 	gate  atomic.Pointer[chan struct{}] // what calls wait for; nil if nothing
 	came  chan struct{}                 // a call that waits for the gate
+	ended chan struct{}                 // closed when the instance stops
+	end   func()                        // closes ended, once
 	stop  func()
 }
 
 func (s *stage) backend(name, service string, labels map[string]string) {
-	b := &backend{name: name, came: make(chan struct{}, 1)}
+	b := &backend{name: name, came: make(chan struct{}, 1), ended: make(chan struct{})}
+	b.end = sync.OnceFunc(func() { close(b.ended) })
 	s.t.Cleanup(b.release)
 	if s.protocol == "grpc" {
 		_, b.stop = s.kit.GRPCBackend(service, labels, func(*grpc.Server) {}, grpc.UnknownServiceHandler(b.serveGRPC))
 	} else {
 		_, b.stop = s.kit.HTTPBackend(service, labels, b)
 	}
+	shut := b.stop
+	b.stop = func() { b.end(); shut() }
+	s.t.Cleanup(b.end) // before the kit's own, which waits for the calls
 	s.backends[name] = b
 }
 
@@ -45,7 +52,8 @@ func (b *backend) release() {
 	}
 }
 
-// answer waits as it was told to and returns the status to answer with.
+// answer waits as it was told to and returns the status to answer with. It does
+// not answer a call whose time is up: the server may see that before the client.
 func (b *backend) answer(ctx context.Context) int {
 	if d := time.Duration(b.delay.Load()); d > 0 {
 		timer := time.NewTimer(d)
@@ -53,16 +61,19 @@ func (b *backend) answer(ctx context.Context) int {
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
+			<-b.ended
 		}
 	}
 	if gate := b.gate.Load(); gate != nil {
 		select {
 		case b.came <- struct{}{}:
 		case <-ctx.Done():
+			<-b.ended
 		}
 		select {
 		case <-*gate:
 		case <-ctx.Done():
+			<-b.ended
 		}
 	}
 	return int(b.code.Load())
