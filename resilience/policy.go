@@ -14,4 +14,20 @@ type Policy struct {
 	Priority Priority
 	// Rate limits the calls of this process that take the route; nil does not.
 	Rate *Rate
+	// Global limits the calls of all processes together; nil does not.
+	Global *GlobalRate
+	// Idle ends a call on which neither side has sent anything for so long; 0 never does
+	// (Envoy RouteAction.idle_timeout).
+	Idle time.Duration
+	// Fault is what is done to the calls on purpose; nil is nothing.
+	Fault *Fault
+	// Fallback is the answer to calls whose attempts are spent; nil is none.
+	Fallback *Fallback
+	// Bandwidth bounds how fast the bodies of the route's calls go, all of them together.
+	Bandwidth Bandwidths
+	// Off are the kinds of policy that are turned off, of those that stand here.
+	Off Switches
 }
+
+// Bandwidths bound both ways; the zero Bandwidths bound neither.
+type Bandwidths struct{ Request, Response Bandwidth }

@@ -73,12 +73,22 @@ type Cluster struct {
 	Budget *resilience.Budget
 	// Outlier ejects hosts that fail; nil never does (Envoy outlier_detection).
 	Outlier *balancer.Outlier
+	// Breaker stops calls to a cluster that fails; nil never does.
+	Breaker *resilience.Trip
+	// HostBreaker passes over hosts that fail, and probes them; nil never does.
+	HostBreaker *resilience.Trip
+	// Admission refuses calls the more of them fail; nil never does (Envoy admission_control).
+	Admission *resilience.Admission
+	// Off are the kinds of policy that are turned off, of those that stand here.
+	Off resilience.Switches
 }
 
 // An Inbound is all that a server must know to serve one address.
 type Inbound struct {
 	// Addr is the address as it was asked for.
 	Addr string
+	// Serving is what the server says of the calls it takes.
+	Serving resilience.Serving
 }
 
 // A Resolver reports services and keeps them current. Its methods are safe for

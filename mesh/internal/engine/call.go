@@ -70,6 +70,34 @@ type Transport interface {
 	Connected(*balancer.Host) bool
 }
 
+// An Answerer is a Transport that can answer its call in a server's place: by a fault or a fallback.
+type Answerer interface {
+	Transport
+	// Answer makes a the answer of the call. Other attempts' answers are to be discarded. There is no Send after it.
+	Answer(a *resilience.Answer)
+	// Key tells the call's answer from those of all other calls, whoever makes them included. It is not ok if
+	// an answer to the call may not be given to another.
+	Key() (key string, ok bool)
+}
+
+// A Hedger is a Transport whose attempts may run side by side.
+type Hedger interface {
+	Transport
+	// Beside returns a Transport for one attempt that runs beside others of the call: they may write nothing
+	// in common. It is nil if the call can't be sent twice.
+	Beside() Aside
+	// Take makes the answer of an Aside that of the call, in place of an answer of its own, which is discarded. All
+	// Sends have returned by then.
+	Take(Aside)
+}
+
+// An Aside is a Transport for one attempt.
+type Aside interface {
+	Transport
+	// Discard drops the answer of its attempt, which is not held, if it got one.
+	Discard()
+}
+
 // Service is the name that was called.
 func (c *Call) Service() string { return c.service.name }
 

@@ -21,6 +21,8 @@ type Config struct {
 	Resolver resolver.Resolver
 	// Observer is told of every call; nil costs nothing.
 	Observer Observer
+	// Limiter keeps the limits of all processes together; without one it can never be asked.
+	Limiter Limiter
 	// Logger must not be nil.
 	Logger *slog.Logger
 }

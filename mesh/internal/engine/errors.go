@@ -36,13 +36,16 @@ const (
 	Deadline
 	// Canceled: the caller gave up.
 	Canceled
-	// Overloaded: the cluster has as much in flight as its thresholds allow; the call was not sent.
+	// Overloaded: the cluster has as much in flight as its thresholds allow, its breaker is open, or
+	// too many of its calls fail; the call was not sent.
 	Overloaded
-	// RateLimited: the route's rate was used up; the call was not sent.
+	// RateLimited: the rate was used up; the call was not sent.
 	RateLimited
+	// Injected: a fault was done to the call on purpose; it was not sent.
+	Injected
 )
 
-var kindNames = [...]string{"", "no service", "no route", "no host", "unreachable", "reset", "deadline exceeded", "canceled", "overloaded", "rate limited"}
+var kindNames = [...]string{"", "no service", "no route", "no host", "unreachable", "reset", "deadline exceeded", "canceled", "overloaded", "rate limited", "injected"}
 
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {

@@ -98,21 +98,51 @@ func (c *InboundCall) Context() context.Context { return c.ctx }
 // Start is when the call came; it is kept only for an observer.
 func (c *InboundCall) Start() time.Time { return c.start }
 
-// Serve takes an inbound call to its handler and reports how it ended. A panic of
+// Caused returns the inbound call that a context belongs to, so that the calls it causes can be told
+// from others; nil if there is none.
+func Caused(ctx context.Context) *InboundCall {
+	c, _ := ctx.Value(inboundKey{}).(*InboundCall)
+	return c
+}
+
+type inboundKey struct{}
+
+// Header is what the answer is to carry besides the handler's own, however it ends. It is known once
+// the handler is called. Names are in lower case.
+func (c *InboundCall) Header() []Field { return nil }
+
+// Spent reports whether calls that this one has caused failed though they were repeated, or could not be
+// repeated for lack of budget. A failure is answered with a request not to repeat it then, lest
+// each hop multiply the load of the last.
+func (c *InboundCall) Spent() bool { return false }
+
+// A Refusal says how to answer a call that is not handled.
+type Refusal struct {
+	Kind   Kind
+	Status int    // HTTP
+	Code   uint32 // gRPC
+	Text   string
+	// Header is for the answer, besides the call's own. Names are in lower case.
+	Header []Field
+	// Cut says that there is to be no answer: the connection is to break.
+	Cut bool
+}
+
+// Serve takes an inbound call to its handler and reports how it ended, or refuses it. A panic of
 // the handler goes on after the observer was told.
-func (e *Engine) Serve(ctx context.Context, c *InboundCall, handle func(context.Context) resilience.Outcome) resilience.Outcome {
+func (e *Engine) Serve(ctx context.Context, c *InboundCall, handle func(context.Context) resilience.Outcome) (resilience.Outcome, *Refusal) {
 	e.notice(c)
 	obs := e.config.Observer
 	if obs == nil {
 		c.ctx = ctx
-		return handle(ctx)
+		return handle(ctx), nil
 	}
 	c.start = time.Now()
 	c.ctx = obs.ServeStarted(ctx, c)
 	out := resilience.Outcome{Err: errPanicked, Cause: resilience.Reset}
 	defer func() { obs.ServeFinished(c, out) }()
 	out = handle(c.ctx)
-	return out
+	return out, nil
 }
 
 // Inbound is what this process's registration of the call's local port demands; nil if it has none.
