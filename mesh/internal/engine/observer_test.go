@@ -115,7 +115,7 @@ func TestServe(t *testing.T) {
 	obs := &recorder{}
 	e, _ := newEngine(t, obs)
 	call := c()
-	out := e.Serve(t.Context(), call, func(ctx context.Context) resilience.Outcome {
+	out, _ := e.Serve(t.Context(), call, func(ctx context.Context) resilience.Outcome {
 		if ctx.Value(seen("serve")) == nil || call.Context() != ctx || call.Start().IsZero() {
 			t.Error("the handler's context is not the observer's")
 		}
@@ -134,7 +134,7 @@ func TestServe(t *testing.T) {
 	}
 	bare, _ := newEngine(t, nil)
 	call = c()
-	if out := bare.Serve(t.Context(), call, func(context.Context) resilience.Outcome { return resilience.Outcome{Status: 201} }); out.Status != 201 || call.Context() != t.Context() {
+	if out, _ := bare.Serve(t.Context(), call, func(context.Context) resilience.Outcome { return resilience.Outcome{Status: 201} }); out.Status != 201 || call.Context() != t.Context() {
 		t.Error(out)
 	}
 }
