@@ -73,7 +73,9 @@ type Transport interface {
 // An Answerer is a Transport that can answer its call in a server's place: by a fault or a fallback.
 type Answerer interface {
 	Transport
-	// Answer makes a the answer of the call. Other attempts' answers are to be discarded. There is no Send after it.
+	// Answer makes a the answer of the call, as it stands: that it is a fallback is said in its
+	// Header already. Other attempts' answers are to be discarded. There is no Send after it. Where a gRPC Code
+	// is not OK, Body is the status message.
 	Answer(a *resilience.Answer)
 	// Key tells the call's answer from those of all other calls, whoever makes them included. It is not ok if
 	// an answer to the call may not be given to another.
@@ -165,6 +167,8 @@ type Attempt struct {
 	held  bool
 	ended atomic.Bool
 
+	injected resilience.Injection // what Flow is to do to its bodies on purpose: BytesPerSecond, Break
+
 	clock  atomic.Uint32      // of the attempt's own time: running, stopped or expired
 	cancel context.CancelFunc // nil without a time of its own
 }
@@ -187,6 +191,14 @@ func (a *Attempt) Context() context.Context { return a.ctx }
 
 // Start is when the attempt began.
 func (a *Attempt) Start() time.Time { return a.start }
+
+// InUse is what the attempt's cluster has in flight in the call's priority, and how much there may be. The
+// transport counts Connections and Pending, the engine the rest. A call that finds no room there ends
+// with an Outcome whose Err is (errors.Is) [ErrFull] and whose Cause is Unsent.
+func (a *Attempt) InUse() (*resilience.InUse, resilience.Thresholds) {
+	p := a.call.route.priority()
+	return &a.call.cluster.inUse[p], a.call.cluster.thresholds[p]
+}
 
 // Answered says that an answer has come. It fails if the attempt's own time was up before: the context
 // has ended, which may be all that the server answers to, and Send is to return an error.

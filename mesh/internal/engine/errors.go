@@ -17,6 +17,10 @@ var (
 	errRate     = errors.New("the route's rate is used up")
 )
 
+// ErrFull is, within an Outcome's error, a threshold that the transport found reached. The call fails as Overloaded
+// and is not repeated (Envoy: a pending overflow).
+var ErrFull = errors.New("no room")
+
 // Kind says why the mesh could not get an answer.
 type Kind uint8
 
@@ -107,6 +111,8 @@ func (c *Call) failure(a *Attempt, o resilience.Outcome) *Error {
 	}
 	e.Host = a.Host.Addr()
 	switch {
+	case errors.Is(o.Err, ErrFull):
+		e.Kind = Overloaded
 	case o.Cause == resilience.Timeout, o.Cause == resilience.TryTimeout, errors.Is(c.ctx.Err(), context.DeadlineExceeded):
 		e.Kind = Deadline
 	case o.Cause == resilience.Canceled, c.ctx.Err() != nil:

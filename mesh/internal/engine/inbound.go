@@ -116,6 +116,16 @@ func (c *InboundCall) Header() []Field { return nil }
 // each hop multiply the load of the last.
 func (c *InboundCall) Spent() bool { return false }
 
+// spend notes that a call which this one has caused failed though it was repeated, or could not be repeated.
+// It may be called from any goroutine.
+func (c *InboundCall) spend() {}
+
+// repeated reports whether the caller said that this call is a retry of its own.
+func (c *InboundCall) repeated() bool { return false }
+
+// criticality is the value of x-weft-criticality that the calls this one causes inherit; empty if there is none.
+func (c *InboundCall) criticality() string { return "" }
+
 // A Refusal says how to answer a call that is not handled.
 type Refusal struct {
 	Kind   Kind

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -161,7 +162,7 @@ func (c *Call) again(out resilience.Outcome) (pause time.Duration, again bool) {
 		return 0, true
 	}
 	retry := &c.route.Policy.Retry
-	if retry.Attempts == 0 {
+	if retry.Attempts == 0 || errors.Is(out.Err, ErrFull) {
 		return 0, false
 	}
 	out.Idempotent = c.Idempotent

@@ -22,9 +22,14 @@ type route struct {
 	*resolver.Route
 	targets []target
 	total   uint64
-	refuse  error // why calls of this route fail; nil if they need not
-	rate    rate  // of no limiter without a limit
+	refuse  error                // why calls of this route fail; nil if they need not
+	rate    rate                 // of no limiter without a limit
+	kept    *resilience.LastGood // nil unless the fallback keeps answers
+	paces   *paces               // nil without a bandwidth
 }
+
+// paces are how far the bandwidths of a route are used. They outlive the plan.
+type paces struct{ request, response resilience.Throttle }
 
 // A target is a cluster and the end of its share of the total.
 type target struct {
