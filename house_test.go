@@ -50,7 +50,8 @@ var ours = []struct {
 	{3, "mesh/meshtest", "mesh controlserver controlserver/catalog resolver balancer resilience identity"},
 
 	// The operator's side. The catalog is the words the rooms share.
-	{3, "controlserver/catalog", "balancer"},
+	{3, "controlserver/trafficpolicy", "resilience"},
+	{3, "controlserver/catalog", "controlserver/trafficpolicy balancer"},
 	{3, "controlserver/source/yamldir", "controlserver/catalog balancer"},
 	{3, "controlserver/source/registry", "controlserver/catalog balancer"},
 	{3, "controlserver/publish", "controlserver/catalog resolver/xds/wire resolver balancer resilience identity"},
