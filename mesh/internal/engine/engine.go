@@ -32,6 +32,7 @@ type Engine struct {
 	config   Config
 	services atomic.Pointer[map[string]*Service] // copied on write
 	inbounds atomic.Pointer[map[int]*Inbound]    // by port, copied on write
+	globals  *globals
 
 	noticed atomic.Bool // it was said that calls come in where the mesh does not listen
 
@@ -43,7 +44,7 @@ type Engine struct {
 
 // New returns an Engine fed by its resolver.
 func New(c Config) *Engine {
-	e := &Engine{config: c}
+	e := &Engine{config: c, globals: newGlobals(c.Limiter)}
 	e.services.Store(&map[string]*Service{})
 	e.inbounds.Store(&map[int]*Inbound{})
 	return e
@@ -119,7 +120,7 @@ func oldestIdle(services map[string]*Service) []*Service {
 // Services lists the services in use. The map is not to be modified.
 func (e *Engine) Services() map[string]*Service { return *e.services.Load() }
 
-// Close stops all watches. Calls that run may end; calls of services not yet known
+// Close stops all watches, and waits for questions to the limiter. Calls that run may end; calls of services not yet known
 // fail, those that wait for them too. It must not be called from within a report of the resolver.
 func (e *Engine) Close() {
 	e.mu.Lock()
@@ -136,4 +137,5 @@ func (e *Engine) Close() {
 	for _, s := range services {
 		s.close(errClosed)
 	}
+	e.globals.close()
 }
