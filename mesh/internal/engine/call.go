@@ -169,6 +169,8 @@ type Attempt struct {
 
 	injected resilience.Injection // what Flow is to do to its bodies on purpose: BytesPerSecond, Break
 
+	flow *Flow // nil if nothing paces its bodies
+
 	clock  atomic.Uint32      // of the attempt's own time: running, stopped or expired
 	cancel context.CancelFunc // nil without a time of its own
 }
