@@ -53,13 +53,14 @@ func (p *plan) limitRates(old *plan) {
 			l = new(resilience.RateLimiter)
 		}
 		nth[r.Name]++
-		r.rate = rate{l, factsOf(r.Policy.Rate)}
+		r.rate = rate{l, factsOf(r.Policy.Rate, r.Policy.Global)}
 	}
 }
 
-func factsOf(r *resilience.Rate) (facts []fact) {
-	for _, d := range r.Descriptors {
-		for _, e := range d.Entries {
+// factsOf is what the rates, either of which may be nil, ask of a call.
+func factsOf(r *resilience.Rate, g *resilience.GlobalRate) (facts []fact) {
+	ask := func(entries []resilience.Entry) {
+		for _, e := range entries {
 			if slices.ContainsFunc(facts, func(f fact) bool { return f.key == e.Key }) {
 				continue
 			}
@@ -68,6 +69,16 @@ func factsOf(r *resilience.Rate) (facts []fact) {
 				f.header = resolver.HeaderName{Lower: strings.ToLower(name), Canonical: textproto.CanonicalMIMEHeaderKey(name)}
 			}
 			facts = append(facts, f)
+		}
+	}
+	if r != nil {
+		for _, d := range r.Descriptors {
+			ask(d.Entries)
+		}
+	}
+	if g != nil {
+		for _, d := range g.Descriptors {
+			ask(d)
 		}
 	}
 	return facts
