@@ -34,5 +34,7 @@ func client(n *ads.Node) publish.Client {
 		Namespace: cmp.Or(n.Namespace, catalog.DefaultNamespace),
 		Labels:    n.Labels,
 		Listen:    publish.ListenOf(n.Proto),
+
+		ServiceAccount: n.ServiceAccount,
 	}
 }

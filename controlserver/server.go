@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -52,6 +53,9 @@ type Config struct {
 	Listen string
 	// Listener is used instead of Listen if it is not nil.
 	Listener net.Listener
+	// Advertise is where clients reach the server, "host:port": proxies are told to ask its rate limits there. Empty means
+	// Listen, with an address of this machine where that is none.
+	Advertise string
 	// Web is the address of the status page; empty means none.
 	Web string
 	// Grace is how long a process stays registered whose stream broke; 0 means 10 s.
@@ -84,6 +88,9 @@ type Server struct {
 	reports   uint64              // how many there were
 	worked    state
 	news      chan struct{} // closed and replaced when worked changes
+
+	lostMu sync.Mutex
+	saidOf map[string]bool // losses that are in the log
 }
 
 // state is what the server makes of the newest reports.
@@ -93,6 +100,7 @@ type state struct {
 	changed    time.Time
 	catalog    *catalog.Catalog
 	findings   []catalog.Finding
+	publisher  *publish.Publisher // of the catalog; nil before there is one
 }
 
 // New opens the server's addresses, so that Addr is known. Nothing is served
@@ -103,6 +111,7 @@ func New(cfg Config) (*Server, error) {
 		log:     cmp.Or(cfg.Logger, slog.Default()),
 		kick:    make(chan struct{}, 1),
 		news:    make(chan struct{}),
+		saidOf:  map[string]bool{},
 		started: time.Now(),
 	}
 	if cfg.Dir != "" {
@@ -151,6 +160,26 @@ func (s *Server) WebAddr() string {
 		return ""
 	}
 	return s.web.Addr().String()
+}
+
+// advertised is where clients on other machines reach the server.
+func (s *Server) advertised() string {
+	if s.config.Advertise != "" {
+		return s.config.Advertise
+	}
+	a, ok := s.listener.Addr().(*net.TCPAddr)
+	if !ok || !a.IP.IsUnspecified() {
+		return s.Addr()
+	}
+	ip := net.IPv4(127, 0, 0, 1)
+	addrs, _ := net.InterfaceAddrs() // without any, loopback is all there is
+	for _, i := range addrs {
+		if n, ok := i.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
+			ip = n.IP.To4()
+			break
+		}
+	}
+	return net.JoinHostPort(ip.String(), strconv.Itoa(a.Port))
 }
 
 // Run serves until ctx is done, then drains: clients are sent away one after
@@ -242,7 +271,7 @@ func (s *Server) work(ctx context.Context) {
 		c, findings := good.Merge(fragments...)
 		s.tell(told, findings)
 		old := names
-		names = publish.Names(c)
+		names = publish.Names(c, s.advertised())
 		s.resolve(ctx, old, names)
 		s.publish(func(w *state) {
 			w.catalog, w.findings, w.reports, w.changed = c, findings, reports, time.Now()
@@ -292,7 +321,12 @@ func (s *Server) publish(change func(*state)) {
 	s.worked.generation++
 	generation := s.worked.generation
 	known := s.dns.Known() // a view must not change with time
-	p := publish.New(s.worked.catalog, func(name string) []string { return known[name] })
+	p := publish.New(s.worked.catalog, publish.Config{
+		Lookup:     func(name string) []string { return known[name] },
+		RateLimits: s.advertised(),
+		Lost:       s.lost,
+	})
+	s.worked.publisher = p
 	var mu sync.Mutex
 	snapshots := map[*publish.View]*snapshot{}
 	s.ads.Publish(func(n *ads.Node) ads.Snapshot {
@@ -311,6 +345,25 @@ func (s *Server) publish(change func(*state)) {
 func (s *Server) unpublishable(typeURL, name string, err error) {
 	s.log.Error("resource cannot be published", "type", shortType(typeURL), "name", name, "err", err)
 }
+
+// lost logs once what clients of a kind can't do of what they asked for.
+func (s *Server) lost(l publish.Loss) {
+	text := l.String()
+	key := l.Dialect.String() + " " + text
+	s.lostMu.Lock()
+	said := s.saidOf[key]
+	if len(s.saidOf) >= mostSaid {
+		clear(s.saidOf)
+	}
+	s.saidOf[key] = true
+	s.lostMu.Unlock()
+	if !said {
+		s.log.Warn("a client asked for what its kind cannot do all of", "client", l.Dialect.String(), "loss", text)
+	}
+}
+
+// mostSaid bounds what is remembered of the log.
+const mostSaid = 10_000
 
 // tell logs each finding once for as long as it lasts.
 func (s *Server) tell(told map[string]bool, findings []catalog.Finding) {

@@ -19,7 +19,7 @@ func snapshotOf(tb testing.TB, generation uint64, yaml string) *snapshot {
 	if len(findings) > 0 {
 		tb.Fatal(findings)
 	}
-	v := publish.New(catalog.Merge(catalog.Fragment{Objects: objects}), nil).View(publish.Client{Namespace: "default"})
+	v := publish.New(catalog.Merge(catalog.Fragment{Objects: objects}), publish.Config{}).View(publish.Client{Namespace: "default"})
 	return newSnapshot(v, generation, func(typeURL, name string, err error) { tb.Error(typeURL, name, err) })
 }
 
@@ -77,7 +77,7 @@ func TestResourceThatClientsCannotTakeIsNotSent(t *testing.T) {
 	if len(findings) > 0 {
 		t.Fatal(findings)
 	}
-	p := publish.New(catalog.Merge(catalog.Fragment{Objects: objects}), nil)
+	p := publish.New(catalog.Merge(catalog.Fragment{Objects: objects}), publish.Config{})
 	const name = "outbound|80||payments.default.svc.cluster.local"
 	for dialect, sent := range map[publish.Dialect]bool{publish.GRPC: false, publish.GRPCLeast: false, publish.Weft: true} {
 		var failed []string

@@ -68,7 +68,7 @@ func TestPoliciesInWords(t *testing.T) {
 				t.Fatal(f)
 			}
 		}
-		v := publish.New(catalog.Merge(catalog.Fragment{Objects: objects}), nil).View(publish.Client{Namespace: "shop"})
+		v := publish.New(catalog.Merge(catalog.Fragment{Objects: objects}), publish.Config{}).View(publish.Client{Namespace: "shop"})
 		a, err := explain.Explain(v, explain.Request{URL: &url.URL{Host: "payments", Path: "/"}})
 		if err != nil {
 			t.Fatal(err)

@@ -35,9 +35,10 @@ func (d Dialect) isGRPC() bool { return d == GRPC || d == GRPCLeast }
 
 // A Client is what of a node decides what it may see.
 type Client struct {
-	Dialect   Dialect
-	Namespace string
-	Labels    map[string]string
+	Dialect        Dialect
+	Namespace      string
+	ServiceAccount string
+	Labels         map[string]string
 	// Listen is where an Envoy's listener binds, "ip:port".
 	Listen string
 }
@@ -63,11 +64,15 @@ func ListenOf(n *corev3.Node) string {
 	return cmp.Or(n.GetMetadata().GetFields()["WEFT_LISTEN"].GetStringValue(), "127.0.0.1:15001")
 }
 
-// key tells apart clients that may see different things. Labels count only where some route asks for them.
-func (c Client) key(labelled bool) string {
+// key tells apart clients that may see different things. Labels and the service account count only where
+// something asks for them.
+func (c Client) key(labelled, accounted bool) string {
 	parts := []string{c.Dialect.String(), c.Namespace}
 	if c.Dialect == Envoy {
 		parts = append(parts, c.Listen)
+	}
+	if accounted {
+		parts = append(parts, c.ServiceAccount)
 	}
 	if labelled {
 		for _, k := range slices.Sorted(maps.Keys(c.Labels)) {

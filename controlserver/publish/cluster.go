@@ -11,7 +11,6 @@ import (
 
 	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/controlserver/catalog"
-	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 )
 
@@ -31,27 +30,38 @@ func parseCluster(name string) (port uint32, subset, host string, ok bool) {
 	return uint32(n), parts[2], parts[3], err == nil
 }
 
-// cluster is the policy of a cluster, without its endpoints.
-func (v *View) cluster(s *catalog.Service, port catalog.Port, subset string) resolver.Cluster {
-	c := resolver.Cluster{
-		Name:  clusterName(port.Number, subset, s.Host),
-		HTTP2: port.Protocol == catalog.HTTP2 || port.Protocol == catalog.GRPC,
-	}
+// A Cluster is a cluster, and where its policies come from.
+type Cluster struct {
+	resolver.Cluster
+	From Origins
+}
+
+// Lost is what clients of a dialect can't do of it.
+func (c Cluster) Lost(d Dialect) []Loss {
+	_, lost := d.limitCluster(c.Cluster, c.From)
+	return lost
+}
+
+// cluster is the policy of a cluster, without its endpoints, as it is configured.
+func (v *View) cluster(s *catalog.Service, port catalog.Port, subset string) Cluster {
 	rule := v.traffic(s, port, subset)
-	c.Balance.Kind = v.balance(rule.balance)
-	c.Thresholds = thresholds(rule.pool)
-	if v.client.Dialect.isGRPC() {
-		// Of all that bounds a cluster gRPC knows one limit (gRFC A32), of what ejects hosts nothing
-		// that a DestinationRule can ask for (gRFC A50).
-		if c.Thresholds[resilience.DefaultPriority].MaxRequests == unlimited {
-			c.Thresholds = nil
-		}
-		return c
+	calls := v.catalog.ClientPolicy(v.caller(), s, port.Number, "")
+	return Cluster{
+		Cluster: resolver.Cluster{
+			Name:           clusterName(port.Number, subset, s.Host),
+			HTTP2:          port.Protocol == catalog.HTTP2 || port.Protocol == catalog.GRPC,
+			Balance:        balancer.Policy{Kind: v.balance(rule.balance)},
+			ConnectTimeout: connectTimeout(rule.pool),
+			Thresholds:     thresholds(rule.pool),
+			Budget:         budget(rule.budget),
+			Outlier:        outlier(rule.outlier),
+			Breaker:        calls.Breaker,
+			HostBreaker:    calls.HostBreaker,
+			Admission:      calls.Admission,
+			Off:            calls.Off,
+		},
+		From: withBlocks(rule.from, calls.Origins, clusterBlocks),
 	}
-	c.ConnectTimeout = connectTimeout(rule.pool)
-	c.Budget = budget(rule.budget)
-	c.Outlier = outlier(rule.outlier)
-	return c
 }
 
 // balance is how a cluster is balanced. gRPC's clients refuse clusters with what they
@@ -107,10 +117,10 @@ func (v *View) addresses(address string) []string {
 	if net.ParseIP(address) != nil {
 		return []string{address}
 	}
-	if v.lookup == nil {
+	if v.config.Lookup == nil {
 		return nil
 	}
-	return v.lookup(address)
+	return v.config.Lookup(address)
 }
 
 func hostname(address, ip string) string {

@@ -39,7 +39,7 @@ func (v *View) sidecarHosts() []resolver.VirtualHost {
 				}
 			}
 			if len(domains) > 0 {
-				out = append(out, resolver.VirtualHost{Name: s.Host + ":" + number, Domains: domains, Routes: v.routes(s, p)})
+				out = append(out, resolver.VirtualHost{Name: s.Host + ":" + number, Domains: domains, Routes: v.told(s, p)})
 			}
 		}
 	}

@@ -4,17 +4,24 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weftmesh/weft/controlserver/catalog"
 	"github.com/weftmesh/weft/resolver"
 )
 
-// phrase puts routes into the client's dialect.
-func (v *View) phrase(routes []resolver.Route) []resolver.Route {
-	if !v.client.Dialect.isGRPC() {
-		return routes
-	}
+// told is what the client is told of the routes to a port of a service, in its dialect.
+func (v *View) told(s *catalog.Service, port catalog.Port) []resolver.Route {
 	var out []resolver.Route
-	for _, r := range routes {
-		out = append(out, forGRPC(r)...)
+	for _, r := range v.routes(s, port) {
+		policy, lost := v.client.Dialect.limitRoute(r.Policy, r.From, v.config.RateLimits != "")
+		r.Policy = policy
+		if !v.client.Dialect.isGRPC() {
+			out = append(out, r.Route)
+		} else if phrased := forGRPC(r.Route); len(phrased) > 0 {
+			out = append(out, phrased...)
+		} else {
+			continue // no call of the client's takes it
+		}
+		v.lose(lost)
 	}
 	return out
 }

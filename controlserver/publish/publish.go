@@ -7,6 +7,9 @@ package publish
 
 import (
 	"fmt"
+	"maps"
+	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,21 +23,35 @@ import (
 
 // A Publisher makes the views of one catalog. It is safe for concurrent use.
 type Publisher struct {
-	catalog  *catalog.Catalog
-	lookup   Lookup
-	labelled bool // some route asks for the caller's labels
+	config  Config
+	catalog *catalog.Catalog
+	// Whether something turns on the caller's labels, and on its service account.
+	labelled, accounted bool
 
 	mu    sync.Mutex
 	views map[string]*View
+}
+
+// Config is what a Publisher knows beside the catalog. The zero Config knows nothing.
+type Config struct {
+	// Lookup finds the addresses of names; nil finds none.
+	Lookup Lookup
+	// RateLimits is where the rate limit service is, "host:port", for proxies, which ask it themselves. Empty:
+	// they are told no limits of all processes together.
+	RateLimits string
+	// Lost is called with what clients can't do of what they asked for, for each View once. It must not block; nil is none.
+	Lost func(Loss)
 }
 
 // A Lookup returns the IP addresses of a name; none if it is not known yet. It
 // must not block, and always return the same.
 type Lookup func(name string) []string
 
-// New returns the Publisher of a catalog. lookup may be nil: then names have no addresses.
-func New(c *catalog.Catalog, lookup Lookup) *Publisher {
-	p := &Publisher{catalog: c, lookup: lookup, views: map[string]*View{}}
+// New returns the Publisher of a catalog.
+func New(c *catalog.Catalog, config Config) *Publisher {
+	p := &Publisher{config: config, catalog: c, views: map[string]*View{}}
+	p.accounted = c.TellsCallersApart()
+	p.labelled = p.accounted
 	for _, vs := range c.VirtualServices() {
 		for _, rule := range vs.Spec.GetHttp() {
 			for _, m := range rule.GetMatch() {
@@ -47,21 +64,38 @@ func New(c *catalog.Catalog, lookup Lookup) *Publisher {
 
 // View returns what the client sees. Clients alike share one.
 func (p *Publisher) View(c Client) *View {
-	key := c.key(p.labelled)
+	key := c.key(p.labelled, p.accounted)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v := p.views[key]
 	if v == nil {
-		v = &View{catalog: p.catalog, lookup: p.lookup, client: c}
+		v = &View{config: p.config, catalog: p.catalog, client: c, lost: map[Loss]bool{}}
 		p.views[key] = v
 	}
 	return v
 }
 
-// Names are the names that endpoints of the catalog are known by instead of an IP
+// Lost returns, in a stable order, what clients can't do of what they asked for so far.
+func (p *Publisher) Lost() []Loss {
+	p.mu.Lock()
+	views := slices.Collect(maps.Values(p.views))
+	p.mu.Unlock()
+	all := map[Loss]bool{}
+	for _, v := range views {
+		v.mu.Lock()
+		maps.Copy(all, v.lost)
+		v.mu.Unlock()
+	}
+	return slices.SortedFunc(maps.Keys(all), compareLosses)
+}
+
+// Names are the names that endpoints of the catalog, and the rate limit service, are known by instead of an IP
 // address: what a Lookup has to know.
-func Names(c *catalog.Catalog) map[string]bool {
+func Names(c *catalog.Catalog, rateLimits string) map[string]bool {
 	names := map[string]bool{}
+	if host, _, err := net.SplitHostPort(rateLimits); err == nil && host != "" && !isIP(host) {
+		names[host] = true
+	}
 	for _, s := range c.Services() {
 		for _, p := range s.Ports {
 			for _, e := range s.Endpoints(p.Number) {
@@ -74,11 +108,14 @@ func Names(c *catalog.Catalog) map[string]bool {
 	return names
 }
 
-// A View is the catalog as one sort of client sees it. It is immutable.
+// A View is the catalog as one sort of client sees it. What it says does not change. It is safe for concurrent use.
 type View struct {
+	config  Config
 	catalog *catalog.Catalog
-	lookup  Lookup
 	client  Client
+
+	mu   sync.Mutex
+	lost map[Loss]bool
 }
 
 // Limit is how many bytes a resource may take: a client that is sent more loses
@@ -140,16 +177,19 @@ func (v *View) listenerNames() []string {
 	return names
 }
 
-// clusterNames are the clusters that routes lead to.
+// clusterNames are the clusters that routes lead to, or ask for limits.
 func (v *View) clusterNames() []string {
 	var names []string
 	seen := map[string]bool{}
+	if _, ok := v.Cluster(RateLimitCluster); ok {
+		names = append(names, RateLimitCluster)
+	}
 	for _, s := range v.catalog.Services() {
 		if !s.VisibleTo(v.client.Namespace) {
 			continue
 		}
 		for _, p := range s.Ports {
-			for _, r := range v.phrase(v.routes(s, p)) {
+			for _, r := range v.told(s, p) {
 				for _, t := range r.To {
 					if !seen[t.Cluster] {
 						seen[t.Cluster] = true
@@ -192,7 +232,7 @@ const inboundPrefix = "xds.istio.io/grpc/lds/inbound/"
 // Listener returns what is behind a name that a client calls, or the address a server serves.
 func (v *View) Listener(name string) (wire.Listener, bool) {
 	if addr, ok := strings.CutPrefix(name, inboundPrefix); ok {
-		return wire.Listener{Name: name, Inbound: &resolver.Inbound{Addr: addr}}, v.client.Dialect == Weft
+		return wire.Listener{Name: name, Inbound: &resolver.Inbound{Addr: addr, Serving: v.serving(addr).Serving}}, v.client.Dialect == Weft
 	}
 	if v.client.Dialect == Envoy {
 		return wire.Listener{Name: name, Address: v.client.Listen, RouteConfig: sidecarRoutes}, name == sidecarListener
@@ -214,12 +254,15 @@ func (v *View) RouteTable(name string) (wire.RouteTable, bool) {
 		return wire.RouteTable{}, false
 	}
 	// A table serves one name of one port: whatever authority a caller writes, it has been found.
-	host := resolver.VirtualHost{Name: s.Host, Domains: []string{"*"}, Routes: v.phrase(v.routes(s, port))}
+	host := resolver.VirtualHost{Name: s.Host, Domains: []string{"*"}, Routes: v.told(s, port)}
 	return wire.RouteTable{Name: name, VirtualHosts: []resolver.VirtualHost{host}}, true
 }
 
 // Cluster returns the policy of a cluster.
 func (v *View) Cluster(name string) (wire.Cluster, bool) {
+	if name == RateLimitCluster {
+		return v.rateLimits()
+	}
 	s, port, subset, ok := v.parse(name)
 	if !ok {
 		return wire.Cluster{}, false
@@ -229,7 +272,10 @@ func (v *View) Cluster(name string) (wire.Cluster, bool) {
 			return wire.Cluster{}, false
 		}
 	}
-	return wire.Cluster{Cluster: v.cluster(s, port, subset), EndpointsName: name}, true
+	c := v.cluster(s, port, subset)
+	told, lost := v.client.Dialect.limitCluster(c.Cluster, c.From)
+	v.lose(lost)
+	return wire.Cluster{Cluster: told, EndpointsName: name}, true
 }
 
 // Endpoints returns who serves a cluster; there may be nobody.
@@ -261,6 +307,23 @@ func (v *View) Service(name string) (*resolver.Service, error) {
 		}
 	}
 	return out, nil
+}
+
+func (v *View) lose(lost []Loss) {
+	if len(lost) == 0 {
+		return
+	}
+	v.mu.Lock()
+	lost = slices.DeleteFunc(slices.Clone(lost), func(l Loss) bool { return v.lost[l] })
+	for _, l := range lost {
+		v.lost[l] = true
+	}
+	v.mu.Unlock()
+	if v.config.Lost != nil {
+		for _, l := range lost {
+			v.config.Lost(l)
+		}
+	}
 }
 
 // find returns the service and port that a name with or without port means.

@@ -104,7 +104,7 @@ func publisher(t *testing.T, yaml string) *Publisher {
 			t.Fatal(f)
 		}
 	}
-	return New(catalog.Merge(catalog.Fragment{Objects: objects}), nil)
+	return New(catalog.Merge(catalog.Fragment{Objects: objects}), Config{})
 }
 
 func names(routes []resolver.Route) string {

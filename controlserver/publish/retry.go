@@ -20,7 +20,20 @@ var defaultRetry = resilience.Retry{
 
 // policy is what a rule says about time and failure.
 func policy(rule *networking.HTTPRoute) resilience.Policy {
-	return resilience.Policy{Timeout: rule.GetTimeout().AsDuration(), Retry: retry(rule.GetRetries())}
+	return resilience.Policy{
+		Timeout: rule.GetTimeout().AsDuration(),
+		Retry:   retry(rule.GetRetries()),
+		Fault:   fault(rule.GetFault()),
+	}
+}
+
+// origins are where the parts of a rule's policy stand.
+func origins(rule *networking.HTTPRoute, at Origin) Origins {
+	from := Origins{}
+	from.put(at.below("timeout"), rule.GetTimeout() != nil, Timeout)
+	from.put(at.below("retries"), rule.GetRetries() != nil, Retries)
+	from.put(at.below("fault"), rule.GetFault() != nil, Fault)
+	return from
 }
 
 // retry reads retries. What they leave out is as in defaultRetry; the pause is the

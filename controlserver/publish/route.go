@@ -13,23 +13,51 @@ import (
 	"github.com/weftmesh/weft/resolver"
 )
 
+// A Route is a route, and where its policies come from.
+type Route struct {
+	resolver.Route
+	From Origins
+}
+
+// Lost is what clients of a dialect can't do of its policies; hasGlobal is whether they are told where the rate limit service is.
+func (r Route) Lost(d Dialect, hasGlobal bool) []Loss {
+	_, lost := d.limitRoute(r.Policy, r.From, hasGlobal)
+	return lost
+}
+
+// Routes are the routes of calls that the client makes to a name, as they are configured: a client is told of what its
+// dialect can do. There are none if the client knows no such name.
+func (v *View) Routes(name string) []Route {
+	s, port := v.find(name)
+	if s == nil {
+		return nil
+	}
+	return v.routes(s, port)
+}
+
 // routes are the routes of calls that a client makes to a port of a service.
-func (v *View) routes(s *catalog.Service, port catalog.Port) []resolver.Route {
-	own := resolver.Route{
-		Name:   "default",
-		To:     []resolver.Target{{Cluster: clusterName(port.Number, "", s.Host), Weight: 1}},
-		Policy: resilience.Policy{Retry: defaultRetry},
-	}
-	if !port.Protocol.IsHTTP() {
-		return []resolver.Route{own}
-	}
+func (v *View) routes(s *catalog.Service, port catalog.Port) []Route {
+	var rules []*networking.HTTPRoute
 	vs := v.catalog.VirtualService(v.client.Namespace, s.Host)
-	if vs == nil || len(vs.Spec.GetHttp()) == 0 {
-		return []resolver.Route{own}
+	if port.Protocol.IsHTTP() && vs != nil {
+		rules = vs.Spec.GetHttp()
 	}
-	var out []resolver.Route
-	for _, rule := range vs.Spec.GetHttp() {
-		route := resolver.Route{Name: rule.GetName(), To: v.targets(vs, rule.GetRoute(), s, port), Policy: policy(rule)}
+	if len(rules) == 0 {
+		own := Route{Route: resolver.Route{
+			Name:   "default",
+			To:     []resolver.Target{{Cluster: clusterName(port.Number, "", s.Host), Weight: 1}},
+			Policy: resilience.Policy{Retry: defaultRetry},
+		}}
+		v.apply(&own, s, port, "")
+		return []Route{own}
+	}
+	var out []Route
+	for i, rule := range rules {
+		route := Route{
+			Route: resolver.Route{Name: rule.GetName(), To: v.targets(vs, rule.GetRoute(), s, port), Policy: policy(rule)},
+			From:  origins(rule, Origin{Field: fmt.Sprintf("spec.http[%d]", i), object: vs.Object}),
+		}
+		v.apply(&route, s, port, rule.GetName())
 		if len(rule.GetRoute()) == 0 {
 			route.Unsupported = "the VirtualService's rule has an action that is not supported yet"
 		}
@@ -49,6 +77,13 @@ func (v *View) routes(s *catalog.Service, port catalog.Port) []resolver.Route {
 		}
 	}
 	return out
+}
+
+// apply adds what TrafficPolicies say of the calls that take a rule.
+func (v *View) apply(r *Route, s *catalog.Service, port catalog.Port, rule string) {
+	calls := v.catalog.ClientPolicy(v.caller(), s, port.Number, rule)
+	calls.Apply(&r.Policy)
+	r.From = withBlocks(r.From, calls.Origins, routeBlocks)
 }
 
 // A Skipped is a match of a VirtualService that a client is not told of.

@@ -1,7 +1,9 @@
 package publish
 
 import (
+	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -20,41 +22,83 @@ type traffic struct {
 	pool    *networking.ConnectionPoolSettings
 	outlier *networking.OutlierDetection
 	budget  *networking.TrafficPolicy_RetryBudget
+	from    Origins
 }
 
 func (v *View) traffic(s *catalog.Service, port catalog.Port, subset string) traffic {
-	var t traffic
+	t := traffic{from: Origins{}}
 	rule := v.catalog.DestinationRule(v.client.Namespace, s)
 	if rule == nil {
 		return t
 	}
-	t.take(rule.Spec.GetTrafficPolicy(), port.Number)
+	all, narrow := stated(rule.Objects, subset)
+	t.take(rule.Spec.GetTrafficPolicy(), port.Number, all)
 	if sub, ok := rule.Subset(subset); ok {
-		t.take(sub.GetTrafficPolicy(), port.Number)
+		t.take(sub.GetTrafficPolicy(), port.Number, narrow)
 	}
 	return t
 }
 
+// stated is where the traffic policies of a DestinationRule stand that is merged of several: the one for all, and that
+// of a subset.
+func stated(objects []*catalog.Object, subset string) (all, narrow Origin) {
+	for _, o := range objects {
+		spec, ok := o.Spec.(*networking.DestinationRule)
+		if !ok {
+			continue
+		}
+		if all.object == nil && spec.GetTrafficPolicy() != nil {
+			all = Origin{Field: "spec.trafficPolicy", object: o}
+		}
+		i := slices.IndexFunc(spec.GetSubsets(), func(s *networking.Subset) bool { return s.GetName() == subset })
+		if narrow.object == nil && i >= 0 {
+			narrow = Origin{Field: fmt.Sprintf("spec.subsets[%d].trafficPolicy", i), object: o}
+		}
+	}
+	return all, narrow
+}
+
 // take puts the blocks of p in the place of those there are. Settings of the port
 // replace all that can be set by port, also where they leave a block out (Istio).
-func (t *traffic) take(p *networking.TrafficPolicy, port uint32) {
+func (t *traffic) take(p *networking.TrafficPolicy, port uint32, at Origin) {
 	if b := p.GetLoadBalancer(); b != nil {
 		t.balance = b
+		t.takeBalance(at)
 	}
 	if b := p.GetConnectionPool(); b != nil {
 		t.pool = b
+		t.takePool(at)
 	}
 	if b := p.GetOutlierDetection(); b != nil {
 		t.outlier = b
+		t.from.put(at.below("outlierDetection"), true, Outlier)
 	}
 	if b := p.GetRetryBudget(); b != nil {
 		t.budget = b
+		t.from.put(at.below("retryBudget"), true, Budget)
 	}
-	for _, l := range p.GetPortLevelSettings() {
+	for i, l := range p.GetPortLevelSettings() {
 		if l.GetPort().GetNumber() == port {
+			at := at.below(fmt.Sprintf("portLevelSettings[%d]", i))
 			t.balance, t.pool, t.outlier = l.GetLoadBalancer(), l.GetConnectionPool(), l.GetOutlierDetection()
+			t.takeBalance(at)
+			t.takePool(at)
+			t.from.put(at.below("outlierDetection"), t.outlier != nil, Outlier)
 		}
 	}
+}
+
+func (t *traffic) takeBalance(at Origin) {
+	t.from.put(at.below("loadBalancer"), t.balance != nil, Balance)
+}
+
+func (t *traffic) takePool(at Origin) {
+	tcp, http := at.below("connectionPool.tcp"), at.below("connectionPool.http")
+	t.from.put(tcp.below("connectTimeout"), t.pool.GetTcp().GetConnectTimeout() != nil, ConnectTime)
+	t.from.put(tcp.below("maxConnections"), t.pool.GetTcp().GetMaxConnections() > 0, MaxConnections)
+	t.from.put(http.below("http1MaxPendingRequests"), t.pool.GetHttp().GetHttp1MaxPendingRequests() > 0, MaxPending)
+	t.from.put(http.below("http2MaxRequests"), t.pool.GetHttp().GetHttp2MaxRequests() > 0, MaxRequests)
+	t.from.put(http.below("maxRetries"), t.pool.GetHttp().GetMaxRetries() > 0, MaxRetries)
 }
 
 // unlimited is what holds where nothing is said (Istio).

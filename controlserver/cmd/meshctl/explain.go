@@ -40,7 +40,7 @@ Processes that registered themselves are not in the files and so not among the e
 				return err
 			}
 			c := catalog.Merge(f)
-			a, err := explain.Explain(publish.New(c, nil).View(client), req)
+			a, err := explain.Explain(publish.New(c, publish.Config{}).View(client), req)
 			if err != nil {
 				return err
 			}

@@ -1,0 +1,103 @@
+package publish
+
+import (
+	"cmp"
+
+	"github.com/weftmesh/weft/controlserver/catalog"
+)
+
+// A Part is one policy among those of a route, a cluster or a server.
+type Part string
+
+// The parts. Of routes, clusters and servers each has some.
+const (
+	Timeout        Part = "timeout"
+	Retries        Part = "retries"
+	Hedge          Part = "hedge"
+	Priority       Part = "priority"
+	Idle           Part = "idle timeout"
+	Rate           Part = "rate limit"
+	GlobalRate     Part = "global rate limit"
+	Fault          Part = "fault"
+	Fallback       Part = "fallback"
+	Bandwidth      Part = "bandwidth"
+	Switches       Part = "turned off"
+	Balance        Part = "balance"
+	ConnectTime    Part = "connect timeout"
+	MaxConnections Part = "connections"
+	MaxPending     Part = "calls waiting"
+	MaxRequests    Part = "calls in flight"
+	MaxRetries     Part = "retries in flight"
+	Budget         Part = "retry budget"
+	Outlier        Part = "outlier detection"
+	Breaker        Part = "breaker"
+	HostBreaker    Part = "host breaker"
+	Admission      Part = "admission"
+	Concurrency    Part = "concurrency"
+	Adaptive       Part = "adaptive concurrency"
+	Shedding       Part = "shedding"
+	Late           Part = "late work"
+	HealthPaths    Part = "health checks"
+)
+
+// An Origin is where something is configured.
+type Origin struct {
+	Field  string // "spec.http[0].timeout"
+	object *catalog.Object
+	policy string // instead of object
+}
+
+// String is "Kind/namespace/name at file:line".
+func (o Origin) String() string {
+	if o.object == nil {
+		return o.policy
+	}
+	return o.object.Key().String() + " at " + o.object.At(o.Field).String()
+}
+
+// below is the origin of a field of what stands at o.
+func (o Origin) below(field string) Origin {
+	o.Field += "." + field
+	return o
+}
+
+// Origins are where the parts of a value are configured. A part that is not here is a default.
+type Origins map[Part][]Origin
+
+// put says where a part comes from, and from nowhere else; or that it is not configured.
+func (o Origins) put(at Origin, configured bool, part Part) {
+	if configured {
+		o[part] = []Origin{at}
+	} else {
+		delete(o, part)
+	}
+}
+
+// A Loss is something configured that a kind of client can't do.
+type Loss struct {
+	Dialect Dialect
+	Origin
+	Part Part
+	What string
+}
+
+// String is "Kind/namespace/name at file:line: field: what is lost".
+func (l Loss) String() string { return l.Origin.String() + ": " + l.Field + ": " + l.What }
+
+// losses collects what is lost of the parts of a value.
+type losses struct {
+	dialect Dialect
+	from    Origins
+	all     []Loss
+}
+
+// say leaves out what is not configured: nobody asked for a default.
+func (l *losses) say(p Part, what string) {
+	for _, o := range l.from[p] {
+		l.all = append(l.all, Loss{l.dialect, o, p, what})
+	}
+}
+
+func compareLosses(a, b Loss) int {
+	return cmp.Or(cmp.Compare(a.Dialect, b.Dialect), cmp.Compare(a.String(), b.String()))
+}
