@@ -3,6 +3,7 @@ package grpcadapter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -32,8 +33,8 @@ type rpc struct {
 	ctx     context.Context
 	method  string
 	options options
-	moves   int         // see maxMoves
-	md      metadata.MD // of ctx; read when it is asked for
+	moves   atomic.Int32 // see maxMoves
+	md      metadata.MD  // of ctx; read when it is asked for
 }
 
 // prepare fills in what the engine must know of the call.
@@ -65,23 +66,33 @@ func (r *rpc) Values(name resolver.HeaderName) []string {
 
 var contentType = []string{"application/grpc"}
 
-// Connected implements engine.Transport.
+// Connected implements engine.Transport. It may be asked by attempts that run side by side.
 func (r *rpc) Connected(h *balancer.Host) bool {
-	if r.channel == nil {
-		if r.channel = r.client.channelOf(r.cc); r.channel == nil {
-			return false
-		}
-	}
-	return r.channel.picker.Load().connected(h)
+	ch := r.connections()
+	return ch != nil && ch.picker.Load().connected(h)
 }
 
-// begin makes the context of an attempt.
+// connections are those of the call's ClientConn; nil while they are not known.
+func (r *rpc) connections() *channel {
+	if r.channel != nil {
+		return r.channel
+	}
+	return r.client.channelOf(r.cc)
+}
+
+// begin makes the context of an attempt of the call's own.
 func (r *rpc) begin(ctx context.Context, a *engine.Attempt) *try {
 	t := &r.first
-	if a.Number > 1 {
+	if t.rpc != nil {
 		t = new(try) // gRPC may still hold the context of the attempt before
 		r.options.reset()
 	}
+	t.begin(ctx, r, a)
+	return t
+}
+
+// begin makes t the context of an attempt.
+func (t *try) begin(ctx context.Context, r *rpc, a *engine.Attempt) {
 	if a.Retries > 0 {
 		ctx = metadata.AppendToOutgoingContext(ctx, "grpc-previous-rpc-attempts", strconv.Itoa(a.Retries))
 	}
@@ -95,7 +106,7 @@ func (r *rpc) begin(ctx context.Context, a *engine.Attempt) *try {
 	t.ctx, t.rpc, t.attempt = ctx, r, a
 	// As far as the policy can be foreseen. If it would not try again, gRPC does, as without the mesh.
 	_, t.elsewhere = r.call.Route().Policy.Retry.Next(uint32(a.Retries)+1, refusal)
-	return t
+	t.watch()
 }
 
 var refusal = resilience.Outcome{Err: errRefused, Cause: resilience.Refused}
@@ -106,9 +117,12 @@ type try struct {
 	ctx       context.Context
 	rpc       *rpc
 	attempt   *engine.Attempt
-	elsewhere bool // what is refused may go to another host
+	elsewhere bool   // what is refused may go to another host
+	guard     *guard // nil if nothing is to be watched
 
 	cause    atomic.Uint32 // why the picker gave no connection
+	pending  atomic.Bool   // counted as one that waits for a connection
+	full     atomic.Bool   // there were as many that wait as there may be
 	sent     atomic.Bool   // a stream was opened
 	answered atomic.Bool   // the server has sent something on it
 	trailers atomic.Pointer[trailers]
@@ -168,6 +182,11 @@ func (t *try) outcome(err error) resilience.Outcome {
 	if err == nil {
 		return resilience.Outcome{GRPC: true}
 	}
+	if t.guard != nil {
+		if b := t.guard.breach.Load(); b != nil {
+			return resilience.Outcome{Err: b.err, Cause: b.cause}
+		}
+	}
 	if errors.Is(err, io.EOF) && !t.answered.Load() {
 		// gRPC's own second attempt has ended before the request was written to it
 		// again, and it takes that for the end of an answer.
@@ -179,6 +198,9 @@ func (t *try) outcome(err error) resilience.Outcome {
 		return resilience.Outcome{Err: err, Cause: resilience.Canceled}
 	case code == codes.DeadlineExceeded && t.overdue():
 		return resilience.Outcome{Err: err, Cause: resilience.Timeout}
+	case t.full.Load():
+		_, most := t.attempt.InUse()
+		return resilience.Outcome{Err: fmt.Errorf("%w: %d calls wait for a connection, the most there may be (max_pending)", engine.ErrFull, most.MaxPending), Cause: cause}
 	case cause != resilience.None:
 		return resilience.Outcome{Err: err, Cause: cause}
 	case code == codes.Unavailable && t.sent.Load() && !t.answered.Load():

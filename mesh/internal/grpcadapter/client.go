@@ -16,7 +16,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -44,19 +43,14 @@ func DialOptions(e *engine.Engine) []grpc.DialOption {
 		grpc.WithChainStreamInterceptor(c.stream),
 		grpc.WithDisableRetry(), // the engine retries
 		grpc.WithNoProxy(),      // hosts are dialed by their own address
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTimeout}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: maxConnectTimeout}),
+		grpc.WithContextDialer(connect),
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
 	}
 }
 
-const (
-	scheme = "mesh"
-	// connectTimeout bounds the making of one connection. gRPC's own 20 s keep a
-	// call of a channel that has just begun from learning for so long that a
-	// host does not answer.
-	connectTimeout = 5 * time.Second
-)
+const scheme = "mesh"
 
 // A client is what one value of DialOptions shares.
 type client struct {

@@ -40,37 +40,45 @@ func (c *recorder) Name() string { return c.subtype }
 // record puts the recorder before the codec that the call's options choose. With
 // one it cannot stand before, nothing is kept.
 func (r *replay) record() {
-	c := &r.codec
-	c.replay = r
-	var name string
-	var custom bool
+	r.codec.replay = r
+	r.codec.CodecV2, r.codec.subtype = codecOf(r.options.each)
 	for _, opt := range r.options.each {
-		switch opt := opt.(type) {
-		case grpc.ContentSubtypeCallOption:
-			name = opt.ContentSubtype
-		case grpc.ForceCodecV2CallOption:
-			c.CodecV2, custom = opt.CodecV2, false
-		case grpc.ForceCodecCallOption:
-			c.CodecV2, custom = oldCodec{opt.Codec}, false
-		case grpc.CustomCodecCallOption:
-			custom = true
-		case grpc.MaxRetryRPCBufferSizeCallOption:
+		if opt, ok := opt.(grpc.MaxRetryRPCBufferSizeCallOption); ok {
 			r.limit = opt.MaxRetryRPCBufferSize
 		}
 	}
-	switch {
-	case c.CodecV2 != nil:
-		c.subtype = c.CodecV2.Name()
-	case name != "":
-		c.CodecV2 = registered(name)
-	default:
-		c.CodecV2 = registered(proto.Name)
-	}
-	if custom || c.CodecV2 == nil {
+	if r.codec.CodecV2 == nil {
 		r.full = true
 		return
 	}
-	r.opts = append(slices.Clip(r.opts), grpc.ForceCodecV2(c))
+	r.opts = append(slices.Clip(r.opts), grpc.ForceCodecV2(&r.codec))
+}
+
+// codecOf is the codec that a call's options choose, and the content-subtype that goes out with it. The codec is
+// nil if there is none, or one of gRPC's oldest kind.
+func codecOf(opts []grpc.CallOption) (c encoding.CodecV2, subtype string) {
+	custom := false
+	for _, opt := range opts {
+		switch opt := opt.(type) {
+		case grpc.ContentSubtypeCallOption:
+			subtype = opt.ContentSubtype
+		case grpc.ForceCodecV2CallOption:
+			c, custom = opt.CodecV2, false
+		case grpc.ForceCodecCallOption:
+			c, custom = oldCodec{opt.Codec}, false
+		case grpc.CustomCodecCallOption:
+			custom = true
+		}
+	}
+	switch {
+	case custom:
+		return nil, ""
+	case c != nil:
+		return c, c.Name()
+	case subtype != "":
+		return registered(subtype), ""
+	}
+	return registered(proto.Name), ""
 }
 
 // registered is the codec gRPC would use for a content-subtype; nil if there is none.

@@ -1,6 +1,7 @@
 package grpcadapter
 
 import (
+	"crypto/rand"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -32,7 +33,7 @@ func (connector) Name() string { return balancerName }
 
 func (connector) Build(cc grpcbalancer.ClientConn, o grpcbalancer.BuildOptions) grpcbalancer.Balancer {
 	_, ours := o.DialCreds.(transportCredentials)
-	ch := &channel{cc: cc, secure: ours, conns: map[string][]*conn{}, all: new(tally)}
+	ch := &channel{name: rand.Text(), cc: cc, secure: ours, conns: map[string][]*conn{}, all: new(tally)}
 	ch.picker.Store(&picker{channel: ch})
 	return ch
 }
@@ -42,6 +43,7 @@ func (connector) Build(cc grpcbalancer.ClientConn, o grpcbalancer.BuildOptions) 
 // gRPC's back-off. A host's connection is never dropped while it is configured;
 // one that leaves ends the calls it carries in peace.
 type channel struct {
+	name   string // as no other channel has
 	cc     grpcbalancer.ClientConn
 	secure bool // the ClientConn uses our transport credentials, which can meet a cluster's demands
 	picker atomic.Pointer[picker]
@@ -69,6 +71,7 @@ type channel struct {
 type conn struct {
 	sub grpcbalancer.SubConn
 	tls *identity.ClientTLS
+	connecting
 	// state is Ready, Connecting or TransientFailure. A connection that has
 	// failed stays so until it is Ready: new attempts of it are no reason for calls to wait.
 	state   atomic.Uint32
@@ -139,6 +142,9 @@ func (ch *channel) update() (left []*conn) {
 		if l.conn == nil { // of a removed cluster, whose demands are not known any more
 			continue
 		}
+		if h.Cluster != nil {
+			l.conn.within(h.Cluster.ConnectTimeout, !l.conn.used)
+		}
 		if !l.conn.used {
 			l.conn.used = true
 			l.conn.count(ch.all)
@@ -181,12 +187,10 @@ func (ch *channel) connect(h engine.Target) *conn {
 	if demand != nil && !ch.secure {
 		return broken(fmt.Errorf("cluster %s demands TLS: the ClientConn must use the transport credentials of the mesh", h.Cluster.Name))
 	}
-	a := grpcresolver.Address{Addr: addr}
-	if demand != nil {
-		a.Attributes = attributes.New(demandKey{}, (*demanded)(demand))
-	}
 	n := &conn{tls: demand}
 	n.state.Store(uint32(connectivity.Connecting))
+	n.within(h.Cluster.ConnectTimeout, true)
+	a := grpcresolver.Address{Addr: addr, Attributes: attributes.New(connKey{}, n)}
 	//nolint:staticcheck // what is deprecated is several addresses for one connection
 	sub, err := ch.cc.NewSubConn([]grpcresolver.Address{a}, grpcbalancer.NewSubConnOptions{
 		StateListener: func(s grpcbalancer.SubConnState) { ch.changed(n, s) },

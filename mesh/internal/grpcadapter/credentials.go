@@ -16,28 +16,31 @@ import (
 // demands: plaintext, or TLS. The demand comes with the address.
 type transportCredentials struct{}
 
-type demandKey struct{}
-
-// demanded is an identity.ClientTLS as an address attribute.
-type demanded identity.ClientTLS
-
-// Equal lets gRPC compare addresses.
-func (d *demanded) Equal(o any) bool {
-	e, ok := o.(*demanded)
-	return ok && sameTLS((*identity.ClientTLS)(d), (*identity.ClientTLS)(e))
-}
-
 // ClientHandshake implements credentials.TransportCredentials.
 func (transportCredentials) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	d, _ := credentials.ClientHandshakeInfoFromContext(ctx).Attributes.Value(demandKey{}).(*demanded)
-	if d == nil {
+	n := connOf(ctx)
+	if n == nil {
+		return insecure.NewCredentials().ClientHandshake(ctx, authority, raw)
+	}
+	ctx, cancel := n.bound(ctx)
+	defer cancel()
+	c, info, err := shake(ctx, n.tls, authority, raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	return n.listen(c), info, nil
+}
+
+// shake makes of a connection what is demanded.
+func shake(ctx context.Context, demand *identity.ClientTLS, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	if demand == nil {
 		return insecure.NewCredentials().ClientHandshake(ctx, authority, raw)
 	}
 	called, _, err := net.SplitHostPort(authority)
 	if err != nil {
 		called = authority // without a port
 	}
-	config, err := (*identity.ClientTLS)(d).Config(called)
+	config, err := demand.Config(called)
 	if err != nil {
 		return nil, nil, err
 	}

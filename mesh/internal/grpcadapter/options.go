@@ -2,7 +2,10 @@ package grpcadapter
 
 import (
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+
+	"github.com/weftmesh/weft/resilience"
 )
 
 // options are the call options of the caller. gRPC is given them anew for each
@@ -37,15 +40,21 @@ func newOptions(opts []grpc.CallOption) options {
 
 // reset takes back what an attempt has reported, so that an answer of one host
 // does not pass for that of another.
-func (o *options) reset() {
+func (o *options) reset() { o.report(nil, nil, peer.Peer{}) }
+
+// answer reports what is known of an answer that no host gave.
+func (o *options) answer(a *resilience.Answer) { o.report(headerOf(a), nil, peer.Peer{}) }
+
+// report says where the caller wants to know it what an attempt has learned.
+func (o *options) report(header, trailer metadata.MD, from peer.Peer) {
 	for _, opt := range o.each {
 		switch opt := opt.(type) {
 		case grpc.HeaderCallOption:
-			*opt.HeaderAddr = nil
+			*opt.HeaderAddr = header
 		case grpc.TrailerCallOption:
-			*opt.TrailerAddr = nil
+			*opt.TrailerAddr = trailer
 		case grpc.PeerCallOption:
-			*opt.PeerAddr = peer.Peer{}
+			*opt.PeerAddr = from
 		}
 	}
 }

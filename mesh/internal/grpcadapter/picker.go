@@ -59,11 +59,12 @@ func (p *picker) Pick(info grpcbalancer.PickInfo) (grpcbalancer.PickResult, erro
 	state := l.conn.now() // once, as it may change under us
 	switch {
 	case state == connectivity.Ready:
+		t.leave()
 		t.cause.Store(uint32(resilience.None))
 		return grpcbalancer.PickResult{SubConn: l.conn.sub, Done: t.done}, nil
-	case l.tally != nil && l.tally.ready.Load() > 0 && t.rpc.moves < maxMoves:
+	case l.tally != nil && l.tally.ready.Load() > 0 && t.rpc.moves.Load() < maxMoves:
 		// As a balancer of gRPC's would, which picks among the connected only.
-		t.rpc.moves++
+		t.rpc.moves.Add(1)
 		return t.refuse(resilience.HostLeft, errMoved)
 	case state == connectivity.Connecting:
 		return t.wait()
@@ -76,9 +77,27 @@ func (p *picker) Pick(info grpcbalancer.PickInfo) (grpcbalancer.PickResult, erro
 	return grpcbalancer.PickResult{}, fmt.Errorf("no connection to %s: %w", host.Addr(), *l.conn.failure.Load())
 }
 
+// wait lets the call wait for a connection, if not too many do (Envoy max_pending_requests). A call that waits
+// until gRPC has a balancer at all is not counted: there is no picker to do it.
 func (t *try) wait() (grpcbalancer.PickResult, error) {
+	if !t.pending.Load() {
+		now, most := t.attempt.InUse()
+		if !now.Pending.Enter(most.MaxPending) {
+			t.full.Store(true)
+			return t.refuse(resilience.Unsent, errFull)
+		}
+		t.pending.Store(true)
+	}
 	t.cause.Store(uint32(resilience.None))
 	return grpcbalancer.PickResult{}, grpcbalancer.ErrNoSubConnAvailable
+}
+
+// leave ends the wait for a connection, if there is one.
+func (t *try) leave() {
+	if t.pending.Load() && t.pending.Swap(false) {
+		now, _ := t.attempt.InUse()
+		now.Pending.Leave()
+	}
 }
 
 // refuse ends the attempt, so that the engine may go elsewhere.
@@ -92,6 +111,7 @@ var (
 	errNoAttempt = status.Error(codes.Internal, "mesh: the call did not come through the mesh's interceptor")
 	errRefused   = status.Error(codes.Unavailable, "the host did not process the call")
 	errLeft      = status.Error(codes.Unavailable, "the host left the configuration")
+	errFull      = status.Error(codes.Unavailable, "too many calls wait for a connection")
 	errMoved     = status.Error(codes.Unavailable, "the host is not connected, others are")
 )
 

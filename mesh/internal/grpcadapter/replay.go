@@ -61,7 +61,7 @@ func (r *replay) launch(service *engine.Service) (grpc.ClientStream, error) {
 	for r.current == nil && !r.over {
 		r.changed.Wait()
 	}
-	if r.current == nil {
+	if r.current == nil && r.failure != nil {
 		return nil, r.failure
 	}
 	return r, nil
@@ -207,13 +207,6 @@ func (r *replay) SendMsg(m any) error {
 		return r.eof()
 	}
 	return err
-}
-
-func (r *replay) eof() error {
-	if r.desc.ClientStreams {
-		return io.EOF
-	}
-	return nil // as gRPC does where there is one message
 }
 
 // CloseSend implements grpc.ClientStream.

@@ -2,6 +2,8 @@ package grpcadapter
 
 import (
 	"context"
+	"errors"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -38,8 +40,8 @@ type inbound struct {
 	ctx context.Context
 }
 
-func newInbound(ctx context.Context, method string) *inbound {
-	in := &inbound{ctx: ctx}
+func (in *inbound) prepare(ctx context.Context, method string) {
+	in.ctx = ctx
 	in.Protocol = engine.GRPC
 	in.Request = resolver.Request{Scheme: "http", Method: "POST", Path: method, Header: in}
 	if a := metadata.ValueFromIncomingContext(ctx, ":authority"); len(a) > 0 {
@@ -51,7 +53,6 @@ func newInbound(ctx context.Context, method string) *inbound {
 			in.Request.Scheme = "https"
 		}
 	}
-	return in
 }
 
 // Values implements resolver.Header over the incoming metadata.
@@ -60,33 +61,142 @@ func (in *inbound) Values(name resolver.HeaderName) []string {
 }
 
 func (s *server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
-	s.engine.Serve(ctx, &newInbound(ctx, info.FullMethod).InboundCall, func(ctx context.Context) resilience.Outcome {
-		resp, err = handler(ctx, req)
+	in := new(inbound)
+	in.prepare(ctx, info.FullMethod)
+	_, refusal := s.engine.Serve(ctx, &in.InboundCall, func(ctx context.Context) resilience.Outcome {
+		in.head()
+		if f := in.Flow(); f != nil {
+			resp, err = paced(ctx, f, req, handler)
+		} else {
+			resp, err = handler(ctx, req)
+		}
 		return served(err)
 	})
+	if refusal != nil {
+		return nil, in.refuse(refusal)
+	}
+	in.tail(err)
 	return resp, err
 }
 
+// paced is a handler whose messages go at the pace of a flow.
+func paced(ctx context.Context, f *engine.Flow, req any, handler grpc.UnaryHandler) (resp any, err error) {
+	if err := pass(ctx, f.Request, req); err != nil {
+		return nil, brokenOff(err)
+	}
+	if resp, err = handler(ctx, req); err != nil {
+		return nil, err
+	}
+	if err := pass(ctx, f.Response, resp); err != nil {
+		return nil, brokenOff(err)
+	}
+	return resp, nil
+}
+
 func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
-	ctx := ss.Context()
-	s.engine.Serve(ctx, &newInbound(ctx, info.FullMethod).InboundCall, func(c context.Context) resilience.Outcome {
-		if c != ctx {
-			ss = &serverStream{ss, c}
+	in := &inboundStream{ServerStream: ss}
+	in.prepare(ss.Context(), info.FullMethod)
+	_, refusal := s.engine.Serve(in.ctx, &in.InboundCall, func(ctx context.Context) resilience.Outcome {
+		in.head()
+		in.handled, in.flow = ctx, in.Flow()
+		if err = handler(srv, in); in.cut.Load() {
+			err = errCut
 		}
-		err = handler(srv, ss)
 		return served(err)
 	})
+	if refusal != nil {
+		return in.refuse(refusal)
+	}
+	in.tail(err)
 	return err
 }
 
-// A serverStream is a stream with the context that the mesh made.
-type serverStream struct {
+// An inboundStream is a stream that is served, as its handler sees it.
+type inboundStream struct {
+	inbound
 	grpc.ServerStream
-	ctx context.Context
+	handled context.Context // as the mesh made it
+	flow    *engine.Flow
+	cut     atomic.Bool // the flow has broken, and with it the call
 }
 
 // Context implements grpc.ServerStream.
-func (s *serverStream) Context() context.Context { return s.ctx }
+func (s *inboundStream) Context() context.Context { return s.handled }
+
+// SendMsg implements grpc.ServerStream.
+func (s *inboundStream) SendMsg(m any) error {
+	if s.flow != nil {
+		if err := s.pass(s.flow.Response, m); err != nil {
+			return err
+		}
+	}
+	return s.ServerStream.SendMsg(m)
+}
+
+// RecvMsg implements grpc.ServerStream.
+func (s *inboundStream) RecvMsg(m any) error {
+	err := s.ServerStream.RecvMsg(m)
+	if err == nil && s.flow != nil {
+		err = s.pass(s.flow.Request, m)
+	}
+	return err
+}
+
+func (s *inboundStream) pass(flow func(context.Context, int) (int, error), m any) error {
+	err := pass(s.handled, flow, m)
+	if err == nil {
+		return nil
+	}
+	if err = brokenOff(err); errors.Is(err, errCut) {
+		s.cut.Store(true)
+	}
+	return err
+}
+
+// brokenOff is the status of a call whose flow did not let a message through.
+func brokenOff(err error) error {
+	if _, ok := status.FromError(err); ok { // the call's time was up before
+		return err
+	}
+	return errCut
+}
+
+var errCut = status.Error(codes.Unavailable, "mesh: the connection is broken by a fault")
+
+// head sends what the answer is to carry besides the handler's own.
+func (in *inbound) head() {
+	if fields := in.Header(); len(fields) > 0 {
+		_ = grpc.SetHeader(in.ctx, metadataOf(fields)) // it fails once headers were sent, and none were
+	}
+}
+
+// tail asks not to repeat a failed call that has caused too many already.
+func (in *inbound) tail(err error) {
+	if err != nil && in.Spent() {
+		_ = grpc.SetTrailer(in.ctx, metadata.Pairs("grpc-retry-pushback-ms", "-1"))
+	}
+}
+
+// refuse is the status of a call that is not handled. gRPC has no way to break a connection, or reset a stream,
+// from within a call: where that is asked for, the call is UNAVAILABLE, which is what a client makes of either.
+func (in *inbound) refuse(r *engine.Refusal) error {
+	in.head()
+	if len(r.Header) > 0 {
+		_ = grpc.SetTrailer(in.ctx, metadataOf(r.Header))
+	}
+	if r.Cut {
+		return errCut
+	}
+	return status.Error(codes.Code(r.Code), r.Text)
+}
+
+func metadataOf(fields []engine.Field) metadata.MD {
+	md := make(metadata.MD, len(fields))
+	for _, f := range fields {
+		md.Append(f.Name, f.Value)
+	}
+	return md
+}
 
 // served is the outcome of a handler, with the status that gRPC will send for its error.
 func served(err error) resilience.Outcome {

@@ -2,11 +2,14 @@ package grpcadapter
 
 import (
 	"errors"
+	"strconv"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/weftmesh/weft/mesh/internal/engine"
+	"github.com/weftmesh/weft/resilience"
 )
 
 // codeOf is the gRPC status of each reason why the mesh could not get an answer.
@@ -21,6 +24,45 @@ func codeOf(k engine.Kind) codes.Code {
 	default: // NoService, NoRoute, NoHost, Unreachable, Reset, Overloaded
 		return codes.Unavailable
 	}
+}
+
+// codeOfHTTP is the gRPC status of an HTTP status without one
+// (gRPC http-grpc-status-mapping).
+func codeOfHTTP(s int) codes.Code {
+	switch s {
+	case 400:
+		return codes.Internal
+	case 401:
+		return codes.Unauthenticated
+	case 403:
+		return codes.PermissionDenied
+	case 404:
+		return codes.Unimplemented
+	case 429, 502, 503, 504:
+		return codes.Unavailable
+	}
+	return codes.Unknown
+}
+
+// statusOf is the error that an answer says; nil if it is a good one.
+func statusOf(a *resilience.Answer) error {
+	if a.GRPC {
+		return status.Error(codes.Code(a.Code), string(a.Body)) // nil if the code is OK
+	}
+	text := string(a.Body)
+	if text == "" {
+		text = "HTTP status " + strconv.Itoa(a.Status)
+	}
+	return status.Error(codeOfHTTP(a.Status), text)
+}
+
+// headerOf is the header of an answer as metadata.
+func headerOf(a *resilience.Answer) metadata.MD {
+	md := make(metadata.MD, len(a.Header))
+	for _, e := range a.Header {
+		md.Append(e.Key, e.Value)
+	}
+	return md
 }
 
 // A failure is an engine.Error that gRPC takes for a status. It unwraps to the

@@ -3,6 +3,7 @@ package grpcadapter
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 
 	"google.golang.org/grpc"
@@ -59,6 +60,18 @@ func (s *stream) direct(service *engine.Service) (grpc.ClientStream, error) {
 	return s.cs, nil
 }
 
+// Answer implements engine.Answerer.
+func (s *stream) Answer(a *resilience.Answer) {
+	s.options.answer(a)
+	s.cs = nil
+	if s.err = statusOf(a); s.err == nil {
+		s.cs = &answered{call: s, answer: a}
+	}
+}
+
+// Key implements engine.Answerer: streams are not kept.
+func (s *stream) Key() (string, bool) { return "", false }
+
 // Send implements engine.Transport. The attempt goes on until the stream ends.
 func (s *stream) Send(ctx context.Context, a *engine.Attempt) resilience.Outcome {
 	t := s.begin(ctx, a)
@@ -78,7 +91,23 @@ func (s *stream) Replayable() bool { return true }
 func (s *stream) start(t *try) (err error) {
 	opts := slices.Concat(s.opts, []grpc.CallOption{grpc.OnFinish(t.finished)})
 	s.cs, err = s.open(t, s.desc, s.cc, s.method, opts...)
+	t.leave()
+	switch {
+	case t.guard == nil:
+	case err != nil:
+		t.guard.end()
+	default:
+		s.cs = &guarded{s.cs, t.guard, s.eof()}
+	}
 	return err
+}
+
+// eof is what SendMsg returns once the stream has ended: nil where there is one message, as gRPC does.
+func (s *stream) eof() error {
+	if s.desc.ClientStreams {
+		return io.EOF
+	}
+	return nil
 }
 
 // The phases of an attempt's stream.
@@ -104,6 +133,11 @@ var errLate = errors.New("the answer came too late")
 // finished is told by gRPC that the attempt's stream has ended: it was read to
 // its end, could not be opened, or its context or ClientConn is over.
 func (t *try) finished(err error) {
+	if t.guard != nil {
+		t.guard.end()
+		err = t.guard.told(err)
+	}
+	t.leave() // gRPC's own second attempt may have waited
 	t.err = err
 	if t.phase.Swap(ended) == held {
 		t.finish()

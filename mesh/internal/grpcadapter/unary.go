@@ -16,6 +16,7 @@ type unary struct {
 	invoke     grpc.UnaryInvoker
 	req, reply any
 	err        error // of the last attempt
+	given      bool  // the answer is no server's
 }
 
 // unary is the interceptor of unary calls.
@@ -32,8 +33,11 @@ func (c *client) unary(ctx context.Context, method string, req, reply any, cc *g
 		reply:  reply,
 	}
 	u.prepare(service.Name())
-	if _, err := service.Do(ctx, &u.call, u); err != nil {
+	out, err := service.Do(ctx, &u.call, u)
+	if err != nil {
 		u.err = errorOf(err)
+	} else if !u.given && u.err == nil && u.call.Keeps(out, 0) {
+		u.keep(out)
 	}
 	u.options.finish(u.err)
 	return u.err
@@ -42,9 +46,34 @@ func (c *client) unary(ctx context.Context, method string, req, reply any, cc *g
 // Send implements engine.Transport.
 func (u *unary) Send(ctx context.Context, a *engine.Attempt) resilience.Outcome {
 	t := u.begin(ctx, a)
-	u.err = u.invoke(t, u.method, u.req, u.reply, u.cc, u.options.each...)
+	u.err = u.carry(t, u.reply, u.options.each)
 	return t.outcome(u.err)
 }
 
 // Replayable implements engine.Transport.
 func (u *unary) Replayable() bool { return true }
+
+// carry takes the request to the host of an attempt, and the reply back.
+func (u *unary) carry(t *try, reply any, opts []grpc.CallOption) error {
+	if t.guard != nil {
+		return u.guarded(t, reply, opts)
+	}
+	err := u.invoke(t, u.method, u.req, reply, u.cc, opts...)
+	t.leave()
+	return err
+}
+
+// guarded is carry for an attempt with a guard.
+func (u *unary) guarded(t *try, reply any, opts []grpc.CallOption) error {
+	defer t.guard.end()
+	defer t.leave()
+	if err := t.guard.request(u.req); err != nil {
+		return err
+	}
+	t.guard.touch()
+	if err := u.invoke(t, u.method, u.req, reply, u.cc, opts...); err != nil {
+		return err
+	}
+	t.guard.touch()
+	return t.guard.response(reply)
+}

@@ -1,0 +1,178 @@
+package grpcadapter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weftmesh/weft/mesh/internal/engine"
+	"github.com/weftmesh/weft/resilience"
+)
+
+// A guard paces the messages of an attempt and ends it from outside gRPC: when its flow
+// breaks, or when neither side has sent anything for too long.
+type guard struct {
+	try    *try
+	flow   *engine.Flow
+	idle   time.Duration // 0 never
+	timer  *time.Timer   // nil without idle
+	cancel context.CancelFunc
+	breach atomic.Pointer[breach]
+}
+
+// A breach is why a guard has ended its attempt.
+type breach struct {
+	cause resilience.Cause
+	err   error
+}
+
+// watch puts a guard on the attempt if its route asks for one.
+func (t *try) watch() {
+	flow, idle := t.attempt.Flow(), t.rpc.call.Route().Policy.Idle
+	if flow == nil && idle <= 0 {
+		return
+	}
+	g := &guard{try: t, flow: flow, idle: idle}
+	t.ctx, g.cancel = context.WithCancel(t.ctx)
+	if idle > 0 {
+		g.timer = time.AfterFunc(idle, func() {
+			g.stop(resilience.Timeout, fmt.Errorf("neither side has sent anything for %v (idle timeout)", idle))
+		})
+	}
+	t.guard = g
+}
+
+// end gives up what the guard holds. The attempt is over.
+func (g *guard) end() {
+	if g == nil {
+		return
+	}
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+	g.cancel()
+}
+
+// stop ends the attempt.
+func (g *guard) stop(cause resilience.Cause, err error) {
+	if g.breach.CompareAndSwap(nil, &breach{cause, err}) {
+		g.cancel()
+	}
+}
+
+// touch notes that a message came through.
+func (g *guard) touch() {
+	if g.timer != nil && g.breach.Load() == nil {
+		g.timer.Reset(g.idle)
+	}
+}
+
+// request waits until a message of the request may go. An error means that it may not.
+func (g *guard) request(m any) error { return g.pass(g.flow.Request, m) }
+
+// response is request for a message of the answer.
+func (g *guard) response(m any) error { return g.pass(g.flow.Response, m) }
+
+func (g *guard) pass(flow func(context.Context, int) (int, error), m any) error {
+	if g.flow == nil {
+		return nil
+	}
+	err := pass(g.try.ctx, flow, m)
+	if err != nil && g.try.ctx.Err() == nil {
+		g.stop(resilience.Reset, err)
+	}
+	return err
+}
+
+// told is what the caller gets for an error of gRPC: why the guard has ended the attempt, if it has.
+func (g *guard) told(err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	if b := g.breach.Load(); b != nil {
+		return g.try.failure(b)
+	}
+	return err
+}
+
+// failure is the error of a stream whose answer has begun when it was ended.
+func (t *try) failure(b *breach) error {
+	kind := engine.Reset
+	if b.cause == resilience.Timeout {
+		kind = engine.Deadline
+	}
+	a := t.attempt
+	return &failure{&engine.Error{Kind: kind, Service: a.Call().Service(), Cluster: a.Cluster.Name, Host: a.Host.Addr(), Attempts: a.Retries + 1, Err: b.err}}
+}
+
+// pass waits until all of a message may go.
+func pass(ctx context.Context, flow func(context.Context, int) (int, error), m any) error {
+	for n := sizeOf(m); n > 0; {
+		some, err := flow(ctx, n)
+		if err != nil {
+			if ctx.Err() != nil {
+				return status.FromContextError(ctx.Err()).Err()
+			}
+			return err
+		}
+		n -= some
+	}
+	return nil
+}
+
+// prefix is what precedes each message on the wire.
+const prefix = 5
+
+// sizeOf is how many bytes a message takes on the wire, without compression. One that is not
+// of protobuf's counts as empty.
+func sizeOf(m any) int {
+	switch m := m.(type) {
+	case proto.Message:
+		return prefix + proto.Size(m)
+	case *message:
+		return prefix + m.data.Len()
+	}
+	return prefix
+}
+
+// A guarded is the stream of an attempt with a guard.
+type guarded struct {
+	grpc.ClientStream
+	guard *guard
+	eof   error // what SendMsg returns after the end
+}
+
+// SendMsg implements grpc.ClientStream. The reason of a failure comes with RecvMsg.
+func (s *guarded) SendMsg(m any) error {
+	if s.guard.request(m) != nil {
+		return s.eof
+	}
+	err := s.ClientStream.SendMsg(m)
+	s.guard.touch()
+	return err
+}
+
+// RecvMsg implements grpc.ClientStream.
+func (s *guarded) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	s.guard.touch()
+	if err == nil {
+		err = s.guard.response(m)
+	}
+	return s.guard.told(err)
+}
+
+// Header implements grpc.ClientStream.
+func (s *guarded) Header() (md metadata.MD, err error) {
+	md, err = s.ClientStream.Header()
+	s.guard.touch()
+	return md, s.guard.told(err)
+}
