@@ -22,6 +22,7 @@ type Catalog struct {
 	virtualServices []*VirtualService // oldest first
 	routes          map[string][]*VirtualService
 	rules           map[string]map[string][]*Object // namespace -> host -> DestinationRules, oldest first
+	traffic         traffic
 }
 
 // Merge makes one catalog of what all sources report. Of several objects with
@@ -49,6 +50,7 @@ func Merge(fragments ...Fragment) *Catalog {
 	c.addServices(workloads)
 	c.addVirtualServices()
 	c.addDestinationRules()
+	c.addTrafficPolicies()
 	return c
 }
 

@@ -29,6 +29,9 @@ func (c *Catalog) Check() []Finding {
 			}
 		}
 	}
+	for _, p := range c.traffic.all {
+		k.trafficPolicy(p)
+	}
 	return sortFindings(k.findings)
 }
 

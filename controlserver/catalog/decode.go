@@ -94,11 +94,7 @@ func (d *decoder) unknown(key *yaml.Node, p *path, all protoreflect.FieldDescrip
 	for i := range names {
 		names[i] = all.Get(i).JSONName()
 	}
-	if near := closest(key.Value, names); near != "" {
-		d.report(key, p, Error, "unknown field %q; did you mean %q?", key.Value, near)
-		return
-	}
-	d.report(key, p, Error, "unknown field %q; there are %s", key.Value, strings.Join(names, ", "))
+	d.report(key, p, Error, "%s", unknownField(key.Value, names))
 }
 
 func (d *decoder) list(n *yaml.Node, m protoreflect.Message, fd protoreflect.FieldDescriptor, p *path, schema string) {

@@ -8,6 +8,6 @@
 // [LastGood] stands between the two: it puts the last good version of a refused
 // document in its place.
 //
-// Documents are Istio's kinds in Kubernetes' form, with Istio's semantics.
+// Documents are Istio's kinds in Kubernetes' form, with Istio's semantics, and one of our own (package trafficpolicy).
 // Nothing here reads files, resolves names or opens connections.
 package catalog

@@ -96,7 +96,7 @@ func (d *document) finish(line int) {
 		}
 	}
 	d.parser.findings = append(d.parser.findings, d.findings...)
-	if d.errors == 0 && o.Spec != nil {
+	if d.errors == 0 && !o.none() {
 		d.objects = append(d.objects, *o)
 	}
 }
@@ -122,8 +122,8 @@ func (d *document) known(n, kind, version *yaml.Node) bool {
 	_, isServed := served[o.Kind]
 	at := (*path)(nil).field("apiVersion")
 	switch {
-	case isServed && group == "networking.istio.io" && !slices.Contains(versions, o.APIVersion), isServed && group != "networking.istio.io":
-		d.report(version, at, Error, "%s is not one of %s", o.APIVersion, strings.Join(versions, ", "))
+	case isServed && !slices.Contains(versions(o.Kind), o.APIVersion):
+		d.report(version, at, Error, "%s is not one of %s", o.APIVersion, strings.Join(versions(o.Kind), ", "))
 		return false
 	case slices.Contains(notYet[group], o.Kind):
 		d.report(kind, nil, Warning, "kind %s is not supported yet", o.Kind)
@@ -227,6 +227,10 @@ func (d *document) spec(n, spec *yaml.Node) {
 	root := (*path)(nil).field("spec")
 	if spec == nil || spec.Kind == yaml.ScalarNode && kindOf(spec) == nullScalar {
 		d.report(n, root, Error, "is missing")
+		return
+	}
+	if d.object.Kind == KindTrafficPolicy {
+		d.traffic(spec, root)
 		return
 	}
 	var m proto.Message

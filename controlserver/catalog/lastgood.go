@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -115,7 +116,7 @@ func (l *LastGood) hold(chosen map[Key]Object, found []Finding) []Finding {
 			continue
 		}
 		now, good := chosen[key], l.good[key]
-		if good.Spec == nil {
+		if good.none() {
 			continue
 		}
 		if !same(now, good) {
@@ -126,7 +127,7 @@ func (l *LastGood) hold(chosen map[Key]Object, found []Finding) []Finding {
 		}
 		for _, b := range f.blames {
 			was, now := l.good[b.Key()], chosen[b.Key()]
-			if was.Spec == nil || same(was, now) {
+			if was.none() || same(was, now) {
 				continue
 			}
 			chosen[b.Key()] = was
@@ -157,8 +158,8 @@ func (l *LastGood) keep(chosen map[Key]Object, found []Finding) {
 
 // same reports whether two versions say the same.
 func same(a, b Object) bool {
-	return a.Spec == b.Spec || a.Created.Equal(b.Created) && maps.Equal(a.Labels, b.Labels) &&
-		maps.Equal(a.Annotations, b.Annotations) && proto.Equal(a.Spec, b.Spec)
+	return a.Spec == b.Spec && a.Traffic == b.Traffic || a.Created.Equal(b.Created) && maps.Equal(a.Labels, b.Labels) &&
+		maps.Equal(a.Annotations, b.Annotations) && proto.Equal(a.Spec, b.Spec) && reflect.DeepEqual(a.Traffic, b.Traffic)
 }
 
 func byPosition(a, b Object) int {

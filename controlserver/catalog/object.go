@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+
+	"github.com/weftmesh/weft/controlserver/trafficpolicy"
 )
 
 // The kinds this package serves.
@@ -14,6 +16,7 @@ const (
 	KindWorkloadEntry   = "WorkloadEntry"
 	KindVirtualService  = "VirtualService"
 	KindDestinationRule = "DestinationRule"
+	KindTrafficPolicy   = trafficpolicy.Kind
 )
 
 // An Object is one document that may be used. It is a value: not to be modified
@@ -28,8 +31,10 @@ type Object struct {
 	// Created is metadata.creationTimestamp; zero when the document has none.
 	Created time.Time
 	// Spec is a *ServiceEntry, *WorkloadEntry, *VirtualService or
-	// *DestinationRule of istio.io/api/networking/v1.
+	// *DestinationRule of istio.io/api/networking/v1; nil in a TrafficPolicy.
 	Spec proto.Message
+	// Traffic is the spec of a TrafficPolicy; nil in all others. Not to be modified.
+	Traffic *trafficpolicy.Spec
 	// Position is where the document begins.
 	Position Position
 
@@ -49,6 +54,9 @@ func (o *Object) At(field string) Position {
 	}
 	return Position{File: o.Position.File, Line: o.source.line(field)}
 }
+
+// none reports whether there is no such object.
+func (o *Object) none() bool { return o.Spec == nil && o.Traffic == nil }
 
 // older orders objects as Istio does: by creation, then by name.
 func older(a, b *Object) int {

@@ -1,6 +1,10 @@
 package catalog
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/weftmesh/weft/controlserver/trafficpolicy"
+)
 
 // served holds the fields that take effect, by kind and path without indexes:
 // true is a field with all below it, false one of which only the parts named are
@@ -28,6 +32,7 @@ var served = map[string]map[string]bool{
 		"http.retries.perTryTimeout": true, "http.retries.backoff": true, "http.retries.retryIgnorePreviousHosts": true,
 	},
 	KindDestinationRule: destinationRuleFields(),
+	KindTrafficPolicy:   nil, // all of it
 }
 
 // policyBlocks are the fields served in the blocks that stand in a traffic policy and per port alike.
@@ -80,8 +85,13 @@ func destinationRuleZeros() map[string]string {
 	return all
 }
 
-// versions are the versions of networking.istio.io in which the served kinds are written.
-var versions = []string{"networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"}
+// versions are those in which a served kind is written.
+func versions(kind string) []string {
+	if kind == KindTrafficPolicy {
+		return []string{trafficpolicy.Version}
+	}
+	return []string{"networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"}
+}
 
 // notYet are kinds of the mesh that are known and take no effect yet, by group.
 var notYet = map[string][]string{
@@ -100,7 +110,7 @@ var notYet = map[string][]string{
 
 // kinds returns every kind there is a use for.
 func kinds() []string {
-	all := []string{KindServiceEntry, KindWorkloadEntry, KindVirtualService, KindDestinationRule}
+	all := []string{KindServiceEntry, KindWorkloadEntry, KindVirtualService, KindDestinationRule, KindTrafficPolicy}
 	for _, names := range notYet {
 		all = append(all, names...)
 	}

@@ -13,18 +13,6 @@ type Caller struct {
 	Labels         map[string]string
 }
 
-// A Workload is what of a process decides which policies hold for the calls it serves.
-type Workload struct {
-	Namespace string
-	// Service is the name it registers under, without a namespace; may be empty.
-	Service string
-	// Address and Port are where it listens. The address is an IP address; an unspecified one stands for any.
-	Address string
-	Port    uint32
-	// Labels tell it from others at the same port where the address is unspecified.
-	Labels map[string]string
-}
-
 // Calls is what policies say of the calls of a client. The zero Calls says nothing. The values are not to be modified.
 type Calls struct {
 	// These are the route's.
@@ -47,43 +35,79 @@ type Calls struct {
 	Origins []Origin
 }
 
-// Serving is what policies say of the calls that a server takes. The values are not to be modified.
-type Serving struct {
-	resilience.Serving
-
-	Origins []Origin
+// Calls is what the policy says of the calls of a client. name is its "NAMESPACE/NAME", and origin is where it stands.
+func (s *Spec) Calls(name, origin string) Calls {
+	out := Calls{Off: s.off()}
+	took := origins{out: &out.Origins, policy: origin}
+	if b := s.Client; b != nil {
+		if took.block("client.rateLimit", b.RateLimit != nil) {
+			out.Rate = b.RateLimit.value()
+		}
+		if took.block("client.globalRateLimit", b.GlobalRateLimit != nil) {
+			out.Global = b.GlobalRateLimit.value(name + "/client")
+		}
+		if took.block("client.hedge", b.Hedge != nil) {
+			out.Hedge = b.Hedge.value()
+		}
+		if took.block("client.breaker", b.Breaker != nil) {
+			out.Breaker = b.Breaker.value()
+		}
+		if took.block("client.hostBreaker", b.HostBreaker != nil) {
+			out.HostBreaker = b.HostBreaker.value()
+		}
+		if took.block("client.admission", b.Admission != nil) {
+			out.Admission = b.Admission.value()
+		}
+		if took.block("client.fallback", b.Fallback != nil) {
+			out.Fallback = b.Fallback.value()
+		}
+		if took.block("client.fault", b.Fault != nil) {
+			out.Fault = b.Fault.value()
+		}
+		if took.block("client.bandwidth", b.Bandwidth != nil) {
+			out.Bandwidth = b.Bandwidth.value()
+		}
+		if took.block("client.idleTimeout", b.IdleTimeout != 0) {
+			out.Idle = time.Duration(b.IdleTimeout)
+		}
+	}
+	took.block(Disable, out.Off != 0)
+	return out
 }
 
-// An Origin says which policy a block was taken from.
-type Origin struct {
-	// Block is a field of Spec, such as "client.hedge".
-	Block string
-	// Policy is where it stands: "TrafficPolicy/NAMESPACE/NAME at FILE:LINE".
-	Policy string
+// Take adds the blocks of a less specific policy that c has not.
+func (c *Calls) Take(from Calls) {
+	for _, o := range from.Origins {
+		if o.Block != Disable && has(c.Origins, o.Block) {
+			continue
+		}
+		switch o.Block {
+		case "client.rateLimit":
+			c.Rate = from.Rate
+		case "client.globalRateLimit":
+			c.Global = from.Global
+		case "client.hedge":
+			c.Hedge = from.Hedge
+		case "client.breaker":
+			c.Breaker = from.Breaker
+		case "client.hostBreaker":
+			c.HostBreaker = from.HostBreaker
+		case "client.admission":
+			c.Admission = from.Admission
+		case "client.fallback":
+			c.Fallback = from.Fallback
+		case "client.fault":
+			c.Fault = from.Fault
+		case "client.bandwidth":
+			c.Bandwidth = from.Bandwidth
+		case "client.idleTimeout":
+			c.Idle = from.Idle
+		case Disable:
+			c.Off |= from.Off
+		}
+		c.Origins = append(c.Origins, o)
+	}
 }
-
-// A SharedLimit is a limit of all processes together, as the rate limit service keeps it.
-//
-// A call falls under it if it was described by all of Entries, in their order, and by no others. Where an
-// entry has no Value, each value is a limit of its own.
-type SharedLimit struct {
-	// Name is that of the policy, of its block and of the limit: "NAMESPACE/NAME/server/0".
-	Name string
-	// Domain is the name space of the limit; always Domain.
-	Domain string
-	// Entries begin with one whose key is LimitKey and whose value is Name.
-	Entries []resilience.Entry
-	// Requests may be made in each Per.
-	Requests uint32
-	Per      time.Duration
-}
-
-const (
-	// Domain is the name space of all limits of TrafficPolicies.
-	Domain = "weft"
-	// LimitKey is the key of the entry that names the limit (Envoy generic_key). It is no fact: every call has it.
-	LimitKey = "generic_key"
-)
 
 // Apply adds what is the route's to the policy of a route. A fault's delay and abort take the place of those that p
 // has, each by itself.
@@ -102,4 +126,17 @@ func (c *Calls) Apply(p *resilience.Policy) {
 		fault.Abort, fault.AbortPercent = p.Fault.Abort, p.Fault.AbortPercent
 	}
 	p.Fault = &fault
+}
+
+// Holds reports whether a policy holds for a caller.
+func (f *From) Holds(c Caller) bool {
+	if f == nil {
+		return true
+	}
+	for k, v := range f.Labels {
+		if got, ok := c.Labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	return (f.Namespace == "" || f.Namespace == c.Namespace) && (f.ServiceAccount == "" || f.ServiceAccount == c.ServiceAccount)
 }

@@ -60,12 +60,14 @@ type Fallback struct {
 
 // An Answer is an answer that no server gave. It has either httpStatus or grpcStatus.
 type Answer struct {
-	// HTTPStatus is the HTTP status, 200 to 599. HTTP calls alone get the answer.
+	// HTTPStatus is the HTTP status, 200 to 599. Only HTTP calls get the answer.
 	HTTPStatus uint32 `json:"httpStatus" rule:"min=200,max=599"`
-	// GRPCStatus is the name of the gRPC status, such as OK or UNAVAILABLE. gRPC calls alone get the answer.
+	// GRPCStatus is the name of the gRPC status, such as OK or UNAVAILABLE. Only gRPC calls get the answer.
 	GRPCStatus GRPCStatus `json:"grpcStatus"`
 	// Headers are the answer's headers. Default: none.
 	Headers map[string]string `json:"headers"`
-	// Body is the answer's body as text; with grpcStatus OK, the message in base64. Default: empty.
+	// Body is the answer's body, with httpStatus. Default: empty.
 	Body string `json:"body"`
+	// Message is the answer's message on the wire (protobuf), in base64, with grpcStatus OK. Default: the empty message.
+	Message Base64 `json:"message"`
 }

@@ -20,13 +20,13 @@ type Fault struct {
 
 // A Delay holds calls back.
 type Delay struct {
-	// Duration is for how long.
-	Duration Duration `json:"duration" rule:"required"`
+	// Duration is for how long. Needed unless the fault is byHeader.
+	Duration Duration `json:"duration"`
 	// Percent of the calls are held back; 0 are none.
 	Percent *Percent `json:"percent" rule:"required"`
 }
 
-// An Abort answers calls in the server's place. It has either httpStatus or grpcStatus.
+// An Abort answers calls in the server's place. It has either httpStatus or grpcStatus, or, in a fault that is byHeader, neither.
 type Abort struct {
 	// HTTPStatus is the HTTP status of the answer, 200 to 599; gRPC calls get the gRPC status it stands for.
 	HTTPStatus uint32 `json:"httpStatus" rule:"min=200,max=599"`
@@ -38,8 +38,8 @@ type Abort struct {
 
 // A ResponseRate slows the bodies of answers down.
 type ResponseRate struct {
-	// BytesPerSecond is how fast each of them goes.
-	BytesPerSecond Size `json:"bytesPerSecond" rule:"required"`
+	// BytesPerSecond is how fast each of them goes. Needed unless the fault is byHeader.
+	BytesPerSecond Size `json:"bytesPerSecond"`
 	// Percent of the answers are slowed down; 0 are none.
 	Percent *Percent `json:"percent" rule:"required"`
 }

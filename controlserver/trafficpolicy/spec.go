@@ -6,13 +6,13 @@ const (
 	Version = "weft.dev/v1"
 )
 
-// A Spec is the spec of a TrafficPolicy. It needs at least one of client, server and off.
+// A Spec is the spec of a TrafficPolicy. It needs at least one of client, server and disable.
 //
 // Of all policies that hold for a call, each block of client and of server (rateLimit, hedge, ...)
 // is taken whole from the most specific one that has it: one for the route before one for the
 // service's port, the service, the namespace and the mesh; among these one with from before one
 // without; among these one in the caller's namespace before one in the service's and in the root
-// namespace; among these the oldest. What is listed in off adds up.
+// namespace; among these the oldest. What is listed in disable adds up.
 type Spec struct {
 	// Target is what the policy holds for. Default: client holds for all calls that the workloads of the
 	// policy's namespace make, and server for all that they take; in the root namespace (istio-system),
@@ -26,9 +26,9 @@ type Spec struct {
 	Client *Client `json:"client"`
 	// Server is what servers do. It is obeyed if the policy is in the servers' namespace or in the root namespace.
 	Server *Server `json:"server"`
-	// Off are kill switches: the kinds of policy that are turned off for whatever the policy holds for, whoever
-	// configured them, DestinationRules and VirtualServices included.
-	Off []Switch `json:"off"`
+	// Disable are kill switches: the kinds of policy that are turned off for whatever the policy holds for, whoever
+	// configured them, DestinationRules and VirtualServices included. Default: none.
+	Disable []Switch `json:"disable"`
 }
 
 // A Target names a service, and what of it.
@@ -40,7 +40,7 @@ type Target struct {
 	// Port is the number of the service's port, as callers name it. Default: all ports.
 	Port uint32 `json:"port" rule:"max=65535"`
 	// Route is the name of a rule (http[].name) of the VirtualService that holds for the service. Default: all routes.
-	// With it the policy may have neither server, nor client.breaker, hostBreaker and admission, which all
+	// With it the policy may have neither server, nor client.breaker, client.hostBreaker and client.admission, which all
 	// routes to a service share.
 	Route string `json:"route"`
 }
@@ -92,7 +92,7 @@ type Server struct {
 	// refused at once. An empty one is in force with its defaults.
 	Shedding *Shedding `json:"shedding"`
 	// Lateness is how work is refused whose deadline has passed. Default: as an empty one, with its defaults; to serve
-	// such work, turn "deadlines" off.
+	// such work, disable "deadlines".
 	Lateness *Lateness `json:"lateness"`
 	// Fault is what is done to calls on purpose, before they reach the handler.
 	Fault *Fault `json:"fault"`

@@ -1,6 +1,7 @@
 package trafficpolicy
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"math"
@@ -104,6 +105,22 @@ func (p *Path) UnmarshalText(text []byte) error {
 
 // Pattern is what a path looks like.
 func (Path) Pattern() string { return `^/[^?# ]*$` }
+
+// A Base64 is bytes, in base64.
+type Base64 []byte
+
+// UnmarshalText reads base64 with its padding.
+func (b *Base64) UnmarshalText(text []byte) error {
+	v, err := base64.StdEncoding.DecodeString(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not base64", text)
+	}
+	*b = v
+	return nil
+}
+
+// Pattern is what base64 looks like.
+func (Base64) Pattern() string { return `^[0-9A-Za-z+/]*={0,2}$` }
 
 // A Common says which calls the common bucket of a RateLimit is for.
 type Common string
