@@ -43,9 +43,10 @@ var ours = []struct {
 	{3, "mesh/internal/engine", "resolver balancer resilience identity"},
 	{3, "mesh/internal/grpcadapter", "mesh/internal/engine resolver balancer resilience identity"},
 	{3, "mesh/internal/httpadapter", "mesh/internal/tcpadapter mesh/internal/engine resolver balancer resilience identity"},
+	{3, "mesh/internal/ratelimit", "mesh/internal/engine resolver balancer resilience identity"},
 	{3, "mesh/internal/tcpadapter", "mesh/internal/engine resolver balancer resilience identity"},
 	{3, "mesh/internal/telemetry", "mesh/internal/engine resolver balancer resilience identity"},
-	{3, "mesh", "mesh/internal/grpcadapter mesh/internal/httpadapter mesh/internal/tcpadapter mesh/internal/telemetry " +
+	{3, "mesh", "mesh/internal/grpcadapter mesh/internal/httpadapter mesh/internal/tcpadapter mesh/internal/ratelimit mesh/internal/telemetry " +
 		"mesh/internal/engine resolver/xds resolver balancer resilience identity"},
 	{3, "mesh/meshtest", "mesh controlserver controlserver/catalog resolver balancer resilience identity"},
 
@@ -56,11 +57,12 @@ var ours = []struct {
 	{3, "controlserver/source/registry", "controlserver/catalog balancer"},
 	{3, "controlserver/publish", "controlserver/catalog resolver/xds/wire resolver balancer resilience identity"},
 	{3, "controlserver/ads", "resolver/xds/wire"},
+	{3, "controlserver/ratelimit", "resilience"},
 	{3, "controlserver/dns", "controlserver/catalog balancer"},
 	{3, "controlserver/web", "controlserver/catalog"},
 	{3, "controlserver/explain", "controlserver/catalog controlserver/publish resolver balancer resilience identity"},
 	{3, "controlserver", "controlserver/catalog controlserver/source/yamldir controlserver/source/registry " +
-		"controlserver/publish controlserver/ads controlserver/dns controlserver/web " +
+		"controlserver/publish controlserver/ads controlserver/ratelimit controlserver/dns controlserver/web " +
 		"resolver/xds/wire resolver balancer"},
 	{3, "controlserver/cmd/meshctl", "controlserver controlserver/catalog controlserver/source/yamldir controlserver/publish " +
 		"controlserver/explain controlserver/web resolver/xds/wire resolver balancer resilience identity"},
@@ -69,7 +71,7 @@ var ours = []struct {
 	{4, "examples/*", "examples/* mesh mesh/meshtest controlserver resolver balancer resilience identity"},
 
 	// Tests beside real peers, in a module of their own.
-	{4, "internal/interop", "mesh mesh/meshtest controlserver resolver balancer resilience identity"},
+	{4, "internal/interop", "mesh mesh/meshtest controlserver controlserver/ratelimit resolver balancer resilience identity"},
 	{4, "internal/interop/bench", "mesh controlserver resolver/xds resolver"},
 	{4, ".", ""},
 }
@@ -79,13 +81,15 @@ var ours = []struct {
 // would carry a protocol or a door into the wrong room is named.
 // Each module here has its page in docs/decisions.
 var theirs = []struct{ path, importers string }{
-	{"google.golang.org/grpc", "mesh mesh/meshtest mesh/internal/grpcadapter resolver/xds " +
-		"controlserver controlserver/ads controlserver/cmd/meshctl examples/*"},
+	{"google.golang.org/grpc", "mesh mesh/meshtest mesh/internal/grpcadapter mesh/internal/ratelimit resolver/xds " +
+		"controlserver controlserver/ads controlserver/ratelimit controlserver/cmd/meshctl examples/*"},
 	{"google.golang.org/protobuf", "resolver/xds resolver/xds/wire " +
-		"controlserver/catalog controlserver/source/yamldir controlserver/publish controlserver/ads examples/*"},
+		"controlserver/catalog controlserver/source/yamldir controlserver/publish controlserver/ads controlserver/ratelimit examples/*"},
 	{"google.golang.org/genproto/googleapis/rpc", "resolver/xds controlserver/ads"},
 	{"github.com/envoyproxy/go-control-plane/envoy", "resolver/xds/wire controlserver/publish"},
 	{"github.com/envoyproxy/go-control-plane/envoy/service", "resolver/xds resolver/xds/wire controlserver/ads"},
+	{"github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3", "mesh/internal/ratelimit controlserver/ratelimit"},
+	{"github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3", "mesh/internal/ratelimit controlserver/ratelimit resolver/xds/wire"},
 	{"github.com/envoyproxy/go-control-plane/envoy/config/core/v3", "resolver/xds resolver/xds/wire controlserver/publish controlserver/ads"},
 	{"github.com/cncf/xds/go", "resolver/xds/wire controlserver/publish"},
 	{"go.opentelemetry.io/otel", "mesh mesh/internal/telemetry examples/*"},
@@ -93,6 +97,7 @@ var theirs = []struct{ path, importers string }{
 	{"istio.io/api", "controlserver/catalog controlserver/source/yamldir controlserver/publish"},
 	{"go.yaml.in/yaml/v3", "controlserver/catalog controlserver/source/yamldir"},
 	{"github.com/fsnotify/fsnotify", "controlserver/source/yamldir"},
+	{"github.com/valkey-io/valkey-go", "controlserver/ratelimit"},
 	{"github.com/spf13/cobra", "controlserver/cmd/meshctl"},
 	{"golang.org/x/term", "examples/*"},
 	{"golang.org/x/tools/txtar", "mesh"}, // tests
@@ -141,6 +146,7 @@ var notInherited = map[string]string{
 	"istio.io/api/security":   "wanted by identity sources only",
 	"istio.io/client-go":      "Kubernetes",
 	"github.com/fsnotify":     "files are watched by the control server",
+	"github.com/valkey-io":    "a store of the control server",
 	"github.com/spf13":        "a command's flags",
 	"github.com/envoyproxy/go-control-plane/pkg":    "a control plane",
 	"google.golang.org/grpc/xds":                    "the other client",

@@ -5,7 +5,7 @@
 // It is one [Server], which a process can embed; meshctl serve is little more.
 // The rooms below do the work and know nothing of each other: sources report
 // fragments, catalog makes one value of them, publish phrases it for each kind of
-// client, ads sends it.
+// client, ads sends it; ratelimit counts the calls that all clients may make together.
 package controlserver
 
 import (
@@ -31,6 +31,7 @@ import (
 	"github.com/weftmesh/weft/controlserver/catalog"
 	"github.com/weftmesh/weft/controlserver/dns"
 	"github.com/weftmesh/weft/controlserver/publish"
+	"github.com/weftmesh/weft/controlserver/ratelimit"
 	"github.com/weftmesh/weft/controlserver/source/registry"
 	"github.com/weftmesh/weft/controlserver/source/yamldir"
 	"github.com/weftmesh/weft/controlserver/web"
@@ -63,6 +64,10 @@ type Config struct {
 	// configuration from before with what they have, while the processes that
 	// serve find their way back and register again.
 	Grace time.Duration
+	// RateLimitStore is where calls are counted that are limited for all processes together: empty means in memory,
+	// which is each server's own, "redis://[user][:password]@host[:port][/db]" or "rediss://..." in a Redis that servers
+	// share. While it can't be asked, clients do as the limit says for that.
+	RateLimitStore string
 	// Lookup resolves names of endpoints; nil means the system's resolver.
 	Lookup func(ctx context.Context, name string) ([]string, error)
 	// Logger: nil means slog.Default().
@@ -76,6 +81,7 @@ type Server struct {
 	listener net.Listener
 	web      net.Listener // nil without a status page
 	ads      *ads.Server
+	limits   *ratelimit.Server
 	registry *registry.Registry
 	dns      *dns.Resolver
 	sources  []Source
@@ -131,14 +137,19 @@ func New(cfg Config) (*Server, error) {
 	s.fragments = make([]*catalog.Fragment, len(s.sources))
 
 	var err error
+	if s.limits, err = ratelimit.New(ratelimit.Config{Store: cfg.RateLimitStore, Logger: s.log}); err != nil {
+		return nil, fmt.Errorf("controlserver: %w", err)
+	}
 	if s.listener = cfg.Listener; s.listener == nil {
 		if s.listener, err = listen(cmp.Or(cfg.Listen, "127.0.0.1:0")); err != nil {
+			s.limits.Close()
 			return nil, fmt.Errorf("controlserver: address for xDS: %w", err)
 		}
 	}
 	if cfg.Web != "" {
 		if s.web, err = listen(cfg.Web); err != nil {
 			s.listener.Close()
+			s.limits.Close()
 			return nil, fmt.Errorf("controlserver: status page: %w", err)
 		}
 	}
@@ -206,6 +217,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 	server := grpc.NewServer(ads.ServerOptions(ads.Limits{})...)
 	s.ads.Register(server)
+	s.limits.Register(server)
 	healthpb.RegisterHealthServer(server, health.NewServer())
 	task("xDS", func() error { return server.Serve(s.listener) })
 	page := &http.Server{Handler: web.Handler(s.Status), ReadHeaderTimeout: 10 * time.Second}
@@ -232,6 +244,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	stop()
 	server.Stop()
+	s.limits.Close()
 	_ = s.ads.Close() // never fails
 	_ = page.Close()  // its listener is done with
 	s.dns.Close()
@@ -273,11 +286,19 @@ func (s *Server) work(ctx context.Context) {
 		old := names
 		names = publish.Names(c, s.advertised())
 		s.resolve(ctx, old, names)
+		s.limits.Set(sharedLimits(c)) // before anybody is told to ask for them
 		s.publish(func(w *state) {
 			w.catalog, w.findings, w.reports, w.changed = c, findings, reports, time.Now()
 		})
 		s.dns.Want(names)
 	}
+}
+
+func sharedLimits(c *catalog.Catalog) (out []ratelimit.Limit) {
+	for _, l := range c.SharedLimits() {
+		out = append(out, ratelimit.Limit{Name: l.Name, Domain: l.Domain, Entries: l.Entries, Requests: l.Requests, Per: l.Per})
+	}
+	return out
 }
 
 // newest returns what the sources reported last; those that have not yet reported are left out.
