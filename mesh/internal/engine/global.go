@@ -47,9 +47,16 @@ func (g *globals) allow(ctx context.Context, r *resilience.GlobalRate, entries [
 	return true
 }
 
+// nameKey is the key of an entry that is no fact but part of a limit's name: every call has it (Envoy generic_key).
+const nameKey = "generic_key"
+
 // named appends the name of the descriptor's limit for a call of these entries, if it is one of such calls.
 func named(name, descriptor, entries []resilience.Entry) (_ []resilience.Entry, fits bool) {
 	for _, want := range descriptor {
+		if want.Key == nameKey {
+			name = append(name, want)
+			continue
+		}
 		i := slices.IndexFunc(entries, func(e resilience.Entry) bool { return e.Key == want.Key })
 		if i < 0 || want.Value != "" && want.Value != entries[i].Value {
 			return nil, false
