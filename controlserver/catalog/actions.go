@@ -86,6 +86,11 @@ func (v *validator) fault(p *path, f *networking.HTTPFaultInjection) {
 		v.duration(at.field("fixedDelay"), d.GetFixedDelay())
 		if d.GetExponentialDelay() != nil {
 			v.fail(at.field("exponentialDelay"), "is not supported; use fixedDelay")
+		} else if d.GetFixedDelay() == nil {
+			v.warn(at, "has no effect without fixedDelay")
+		}
+		if d.GetPercentage() == nil && d.GetPercent() == 0 { //nolint:staticcheck // old, and still in use
+			v.warn(at, "no call is delayed without a percentage (Istio)")
 		}
 	}
 	a := f.GetAbort()
@@ -94,6 +99,9 @@ func (v *validator) fault(p *path, f *networking.HTTPFaultInjection) {
 	}
 	at := p.field("abort")
 	v.share(at.field("percentage"), a.GetPercentage())
+	if a.GetPercentage() == nil {
+		v.warn(at, "no call is aborted without a percentage (Istio)")
+	}
 	switch e := a.GetErrorType().(type) {
 	case *networking.HTTPFaultInjection_Abort_HttpStatus:
 		if e.HttpStatus < 200 || e.HttpStatus > 599 {

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"math"
@@ -21,7 +22,8 @@ import (
 type decoder struct {
 	report func(n *yaml.Node, p *path, s Severity, format string, args ...any)
 	served map[string]bool
-	zeros  map[string]string
+	// instead and zeros are what to say of a field that is not served, and of a 0.
+	instead, zeros map[string]string
 }
 
 // message fills m. schema is the path without indexes, by which served is asked;
@@ -49,7 +51,7 @@ func (d *decoder) message(n *yaml.Node, m protoreflect.Message, p *path, schema 
 			zero = d.zeros[below]
 			whole, ok := d.served[below]
 			if !ok {
-				d.report(f.key, fp, Warning, "not supported yet")
+				d.report(f.key, fp, Warning, "%s", cmp.Or(d.instead[below], "not supported yet"))
 			}
 			if !ok || whole {
 				below = "*"

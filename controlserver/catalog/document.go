@@ -244,7 +244,8 @@ func (d *document) spec(n, spec *yaml.Node) {
 	case KindDestinationRule:
 		m = &networking.DestinationRule{}
 	}
-	dec := decoder{report: d.report, served: served[d.object.Kind], zeros: zeros[d.object.Kind]}
+	kind := d.object.Kind
+	dec := decoder{report: d.report, served: served[kind], instead: instead[kind], zeros: zeros[kind]}
 	dec.message(spec, m.ProtoReflect(), root, "")
 	o := &d.object
 	o.Spec, o.source = m, newSource(d.text, d.first, d.nth, d.prefix)

@@ -18,9 +18,15 @@ func retries(text string) string {
 	return rule("retries: {" + text + "}\n    route: [{destination: {host: a}}]")
 }
 
+// faulty is a VirtualService with one rule, whose fault stands on line 7.
+func faulty(text string) string {
+	return rule("fault: {" + text + "}\n    route: [{destination: {host: a}}]")
+}
+
 func TestPolicyFindings(t *testing.T) {
 	const (
 		at     = " f:7: VirtualService/demo/v: spec.http[0].retries"
+		fault  = " f:7: VirtualService/demo/v: spec.http[0].fault."
 		rule   = " f:7: DestinationRule/demo/d: spec.trafficPolicy."
 		pool   = rule + "connectionPool."
 		eject  = rule + "outlierDetection."
@@ -31,7 +37,7 @@ func TestPolicyFindings(t *testing.T) {
 		want       []string // all findings
 	}{
 		{"all of retries", retries(`attempts: 3, perTryTimeout: 2s, backoff: 50ms, retryIgnorePreviousHosts: true, retryOn: "5xx,gateway-error,reset,reset-before-request,connect-failure,retriable-4xx,refused-stream,envoy-ratelimited, cancelled,deadline-exceeded,internal,resource-exhausted,unavailable,retriable-status-codes,503"`), nil},
-		{"remote localities", retries("attempts: 1, retryRemoteLocalities: true"), []string{"warning" + at + ".retryRemoteLocalities: not supported yet"}},
+		{"remote localities", retries("attempts: 1, retryRemoteLocalities: true"), []string{"warning" + at + ".retryRemoteLocalities: has no effect: no locality is preferred to another yet, so that a retry may go to any"}},
 		{"hosts tried", retries("attempts: 1, retryIgnorePreviousHosts: false"),
 			[]string{"warning" + at + ".retryIgnorePreviousHosts: false is not supported yet: a retry goes to a host that was not tried where there is one"}},
 		{"negative attempts", retries("attempts: -1"), []string{"error" + at + ".attempts: must not be negative"}},
@@ -55,17 +61,41 @@ func TestPolicyFindings(t *testing.T) {
 		{"HTTP/3", retries("attempts: 1, retryOn: http3-post-connect-failure"),
 			[]string{"warning" + at + `.retryOn: "http3-post-connect-failure" never holds: nothing is sent by HTTP/3`}},
 
+		{"all of a fault", faulty("delay: {percentage: {value: 0.1}, fixedDelay: 5s}, abort: {percentage: {value: 100}, grpcStatus: UNAVAILABLE}"), nil},
+		{"the old percent", faulty("delay: {percent: 10, fixedDelay: 5s}, abort: {percentage: {value: 1}, httpStatus: 503}"), nil},
+		{"faults of nobody", faulty("delay: {fixedDelay: 5s}, abort: {httpStatus: 503}"), []string{
+			"warning" + fault + "delay: no call is delayed without a percentage (Istio)",
+			"warning" + fault + "abort: no call is aborted without a percentage (Istio)"}},
+		{"no delay", faulty("delay: {percentage: {value: 1}}"), []string{"warning" + fault + "delay: has no effect without fixedDelay"}},
+		{"unfit for faults", faulty("delay: {percentage: {value: 101}, fixedDelay: 0s}, abort: {percentage: {value: -1}, httpStatus: 600}"), []string{
+			"error" + fault + "delay.percentage.value: 101 is neither 0 nor within 0.0001 to 100",
+			"error" + fault + "delay.fixedDelay: 0s is shorter than 1ms",
+			"error" + fault + "abort.percentage.value: -1 is neither 0 nor within 0.0001 to 100",
+			"error" + fault + "abort.httpStatus: 600 is out of range: 200 to 599"}},
+		{"no status of gRPC's", faulty("abort: {percentage: {value: 1}, grpcStatus: Unavailable}"),
+			[]string{"error" + fault + `abort.grpcStatus: "Unavailable" is not the name of a gRPC status, such as UNAVAILABLE`}},
+		{"no number for a fault", faulty("delay: {percentage: {value: .nan}, fixedDelay: 5s}"),
+			[]string{"error" + fault + `delay.percentage.value: must be a number, not ".nan"`}},
+
 		{"what is served of a pool", destination("connectionPool: {tcp: {connectTimeout: 3s}, http: {http2MaxRequests: 1, maxRetries: 1}}"), nil},
-		{"what sidecars alone obey", destination("connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}"), []string{
-			"warning" + pool + "tcp.maxConnections: not supported yet", "warning" + pool + "http.http1MaxPendingRequests: not supported yet"}},
-		{"rest of a pool", destination("connectionPool: {tcp: {tcpKeepalive: {time: 1s}}, http: {maxRequestsPerConnection: 0}}"), []string{
-			"warning" + pool + "tcp.tcpKeepalive: not supported yet", "warning" + pool + "http.maxRequestsPerConnection: not supported yet"}},
-		{"limits of 0", destination("connectionPool: {http: {http2MaxRequests: 0, maxRetries: 0}}"), []string{
+		{"bounds of a pool", destination("connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}"), nil},
+		{"rest of a TCP pool", destination("connectionPool: {tcp: {tcpKeepalive: {time: 1s}, idleTimeout: 1s, maxConnectionDuration: 1s}}"), []string{
+			"warning" + pool + "tcp.tcpKeepalive: has no effect: the keepalive of Go or of the system holds",
+			"warning" + pool + "tcp.idleTimeout: has no effect: a TCP connection is the process's own, which closes it",
+			"warning" + pool + "tcp.maxConnectionDuration: has no effect: no connection is closed for its age"}},
+		{"rest of an HTTP pool", destination("connectionPool: {http: {idleTimeout: 1s, maxRequestsPerConnection: 0, h2UpgradePolicy: UPGRADE, useClientProtocol: true, maxConcurrentStreams: 1, http2KeepAlive: {interval: 1s}}}"), []string{
+			"warning" + pool + "http.idleTimeout: has no effect: HTTP connections without calls are closed after 90s, gRPC's stay; for calls on which nothing is sent, there is TrafficPolicy's idleTimeout",
+			"warning" + pool + "http.maxRequestsPerConnection: has no effect: a connection takes any number of requests",
+			"warning" + pool + "http.h2UpgradePolicy: has no effect: a port speaks HTTP/2 if its protocol is HTTP2 or GRPC, or by TLS",
+			"warning" + pool + "http.useClientProtocol: has no effect: a process has no other protocol to keep; that of the port is spoken",
+			"warning" + pool + "http.maxConcurrentStreams: has no effect: the server's own limit of streams holds; http2MaxRequests bounds requests",
+			"warning" + pool + "http.http2KeepAlive: has no effect: HTTP connections are pinged after 30s of silence, gRPC's as the process configures"}},
+		{"limits of 0", destination("connectionPool: {tcp: {maxConnections: 0}, http: {http1MaxPendingRequests: 0, http2MaxRequests: 0, maxRetries: 0}}"), []string{
+			"warning" + pool + "tcp.maxConnections: 0 is no limit (Istio); the least that can be asked for is 1",
+			"warning" + pool + "http.http1MaxPendingRequests: 0 is no limit (Istio); the least that can be asked for is 1",
 			"warning" + pool + "http.http2MaxRequests: 0 is no limit (Istio); the least that can be asked for is 1",
 			"warning" + pool + "http.maxRetries: 0 is no limit (Istio); the least that can be asked for is 1"}},
 		{"negative limits", destination("connectionPool: {tcp: {maxConnections: -1}, http: {http1MaxPendingRequests: -1, maxRetries: -1}}"), []string{
-			"warning" + pool + "tcp.maxConnections: not supported yet",
-			"warning" + pool + "http.http1MaxPendingRequests: not supported yet",
 			"error" + pool + "tcp.maxConnections: must not be negative",
 			"error" + pool + "http.http1MaxPendingRequests: must not be negative",
 			"error" + pool + "http.maxRetries: must not be negative"}},
@@ -94,9 +124,9 @@ func TestPolicyFindings(t *testing.T) {
 		{"concurrency of 0", destination("retryBudget: {minRetryConcurrency: 0}"), []string{"warning" + budget + "minRetryConcurrency: 0 means the default, 3 (Istio)"}},
 
 		{"of a port of a subset", strings.Replace(destination("x"), "  trafficPolicy:\n    x",
-			"  subsets: [{name: v1, trafficPolicy: {portLevelSettings: [{port: {number: 80},\n    connectionPool: {http: {maxRetries: 0, idleTimeout: 1s}}, outlierDetection: {interval: 1s}}]}}]", 1), []string{
+			"  subsets: [{name: v1, trafficPolicy: {portLevelSettings: [{port: {number: 80},\n    connectionPool: {http: {maxRetries: 0, maxRequestsPerConnection: 1}}, outlierDetection: {interval: 1s}}]}}]", 1), []string{
 			"warning f:7: DestinationRule/demo/d: spec.subsets[0].trafficPolicy.portLevelSettings[0].connectionPool.http.maxRetries: 0 is no limit (Istio); the least that can be asked for is 1",
-			"warning f:7: DestinationRule/demo/d: spec.subsets[0].trafficPolicy.portLevelSettings[0].connectionPool.http.idleTimeout: not supported yet"}},
+			"warning f:7: DestinationRule/demo/d: spec.subsets[0].trafficPolicy.portLevelSettings[0].connectionPool.http.maxRequestsPerConnection: has no effect: a connection takes any number of requests"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			objects, findings := catalog.Parse("f", []byte(tc.text))

@@ -30,6 +30,7 @@ var served = map[string]map[string]bool{
 		"http.route": false, "http.route.destination": true, "http.route.weight": true,
 		"http.retries": false, "http.retries.attempts": true, "http.retries.retryOn": true,
 		"http.retries.perTryTimeout": true, "http.retries.backoff": true, "http.retries.retryIgnorePreviousHosts": true,
+		"http.fault": true,
 	},
 	KindDestinationRule: destinationRuleFields(),
 	KindTrafficPolicy:   nil, // all of it
@@ -39,9 +40,10 @@ var served = map[string]map[string]bool{
 var policyBlocks = map[string]bool{
 	"loadBalancer": false, "loadBalancer.simple": true,
 	"connectionPool":     false,
-	"connectionPool.tcp": false, "connectionPool.tcp.connectTimeout": true,
-	"connectionPool.http":                  false,
-	"connectionPool.http.http2MaxRequests": true, "connectionPool.http.maxRetries": true,
+	"connectionPool.tcp": false, "connectionPool.tcp.connectTimeout": true, "connectionPool.tcp.maxConnections": true,
+	"connectionPool.http":                         false,
+	"connectionPool.http.http1MaxPendingRequests": true,
+	"connectionPool.http.http2MaxRequests":        true, "connectionPool.http.maxRetries": true,
 	"outlierDetection": false, "outlierDetection.consecutiveErrors": true,
 	"outlierDetection.consecutive5xxErrors": true, "outlierDetection.consecutiveGatewayErrors": true,
 	"outlierDetection.splitExternalLocalOriginErrors": true, "outlierDetection.consecutiveLocalOriginFailures": true,
@@ -64,6 +66,35 @@ func destinationRuleFields() map[string]bool {
 
 // policies are where a DestinationRule has traffic policies.
 var policies = [...]string{"trafficPolicy", "subsets.trafficPolicy"}
+
+// instead says what happens instead, by kind and path as in served, where there is more to say of a
+// field that is not served than that it is not yet.
+var instead = map[string]map[string]string{
+	KindVirtualService: {
+		"http.retries.retryRemoteLocalities": "has no effect: no locality is preferred to another yet, so that a retry may go to any",
+	},
+	KindDestinationRule: destinationRuleInstead(),
+}
+
+func destinationRuleInstead() map[string]string {
+	all := map[string]string{}
+	for _, policy := range policies {
+		for _, at := range [...]string{policy, policy + ".portLevelSettings"} {
+			tcp, http := at+".connectionPool.tcp.", at+".connectionPool.http."
+			all[tcp+"idleTimeout"] = "has no effect: a TCP connection is the process's own, which closes it"
+			all[tcp+"maxConnectionDuration"] = "has no effect: no connection is closed for its age"
+			all[tcp+"tcpKeepalive"] = "has no effect: the keepalive of Go or of the system holds"
+			all[http+"idleTimeout"] = "has no effect: HTTP connections without calls are closed after 90s, gRPC's stay; " +
+				"for calls on which nothing is sent, there is TrafficPolicy's idleTimeout"
+			all[http+"maxRequestsPerConnection"] = "has no effect: a connection takes any number of requests"
+			all[http+"h2UpgradePolicy"] = "has no effect: a port speaks HTTP/2 if its protocol is HTTP2 or GRPC, or by TLS"
+			all[http+"useClientProtocol"] = "has no effect: a process has no other protocol to keep; that of the port is spoken"
+			all[http+"maxConcurrentStreams"] = "has no effect: the server's own limit of streams holds; http2MaxRequests bounds requests"
+			all[http+"http2KeepAlive"] = "has no effect: HTTP connections are pinged after 30s of silence, gRPC's as the process configures"
+		}
+	}
+	return all
+}
 
 // zeros says what a 0 that is written means, by kind and path as in served, where Istio
 // does not tell it from a field that is left out.
