@@ -163,8 +163,9 @@ func TestRatesAreUnderstood(t *testing.T) {
 				at + `descriptors[1].entries[0].key: no action gives "caller" a value: the descriptor has no effect`,
 			}},
 		{"a second one", limit(tenCalls+allCalls) + perFilter("more", localRate+`{ stat_prefix: "s" }`), ``, &resilience.Rate{TokenBucket: bucket, AlwaysBucket: true}, []string{
-			`typed_per_filter_config: "more" is the second to limit rates, has no effect`}},
-		{"limits kept elsewhere", ``, `rate_limits { ` + user + `}`, nil, []string{`route.rate_limits: not supported yet, has no effect`}},
+			`typed_per_filter_config: "more" is the second of its kind, has no effect`}},
+		{"limits kept elsewhere", ``, `rate_limits { ` + user + `}`, nil, []string{
+			`route.rate_limits[0].actions[0].request_headers.descriptor_key: "user" is not the name of a fact ("header:x-user"): the limit has no effect`}},
 	} {
 		if p, warn := understood(t, ``, c.route, c.action); !reflect.DeepEqual(p.Rate, c.want) || !slices.Equal(warn, c.warn) {
 			t.Errorf("%s: got %+v, %q", c.name, p.Rate, warn)

@@ -329,7 +329,7 @@ func TestFiltersThatMayBeLeftOutAreAccepted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Listener{Name: "l", RouteConfig: "r", Warnings: []string{
+	want := Listener{Name: "l", RouteConfig: "r", Faults: true, Warnings: []string{
 		`listener "l": api_listener.api_listener.common_http_protocol_options: max_stream_duration is not supported here yet, has no effect`,
 		`listener "l": api_listener.api_listener.http_filters[3].typed_config: the optional filter new.Filter is not supported, has no effect`,
 	}}

@@ -13,11 +13,10 @@ import (
 
 // decodeAction reads where a route leads and under which policy. The virtual host's
 // policies of retries and hedges count where the route has none.
-func decodeAction(p *place, m *routev3.RouteAction, host *routev3.VirtualHost, own *own, r *resolver.Route) {
+func decodeAction(p *place, m *routev3.RouteAction, host *routev3.VirtualHost, own *own, r *resolver.Route) (policy resilience.Policy) {
 	p.ignores(m, "cluster", "weighted_clusters", "cluster_header", "cluster_specifier_plugin", "inline_cluster_specifier_plugin",
 		"timeout", "max_stream_duration", "max_grpc_timeout", "grpc_timeout_offset", "retry_policy", "hedge_policy", "priority",
-		"rate_limits", "cluster_not_found_response_code")
-	var policy resilience.Policy
+		"rate_limits", "include_vh_rate_limits", "idle_timeout", "cluster_not_found_response_code")
 	policy.Timeout = decodeTimeout(p, m)
 	policy.Priority = decodePriority(p, m.GetPriority())
 	retry, hedge := m.GetRetryPolicy(), m.GetHedgePolicy()
@@ -33,9 +32,10 @@ func decodeAction(p *place, m *routev3.RouteAction, host *routev3.VirtualHost, o
 	policy.Retry.Unguarded = unguarded && policy.Retry.Attempts > 0
 	q = p.in("hedge_policy")
 	policy.Hedge = decodeHedge(&q, hedge, own, &policy.Retry)
-	if r.To, r.Unsupported = decodeTargets(p, m); r.Unsupported == "" {
-		r.Policy = policy
-	}
+	policy.Idle = p.duration("idle_timeout", m.GetIdleTimeout())
+	policy.Fallback = decodeFallback(own.in("fallback"))
+	r.To, r.Unsupported = decodeTargets(p, m)
+	return policy
 }
 
 func decodePriority(p *place, m corev3.RoutingPriority) resilience.Priority {
@@ -79,6 +79,7 @@ func encodeAction(r *resolver.Route) *routev3.RouteAction {
 		MaxStreamDuration: &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: timeout},
 		RetryPolicy:       encodeRetry(r.Policy.Retry),
 		Priority:          encodePriority(r.Policy.Priority),
+		IdleTimeout:       nonzero(r.Policy.Idle),
 	}
 	encodeHedge(m, &r.Policy)
 	encodeTargets(m, r.To)

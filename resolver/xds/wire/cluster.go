@@ -7,11 +7,20 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	admissionv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/admission_control/v3"
+	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/weftmesh/weft/resilience"
+	"github.com/weftmesh/weft/resolver"
 )
+
+// codecFilter ends the filters on the way to the hosts.
+const codecFilter = "envoy.filters.http.upstream_codec"
 
 // httpOptions is the key of a cluster's HTTP protocol options.
 const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -32,7 +41,8 @@ func DecodeCluster(a *anypb.Any) (*Cluster, error) {
 	if m.GetConnectTimeout() != nil && c.ConnectTimeout == 0 {
 		p.refuse("connect_timeout", "must be more than 0")
 	}
-	c.HTTP2 = decodeHTTP2(&p, &m)
+	own := decodeOwn(&p, m.GetMetadata())
+	decodeProtocol(&p, &m, own, c)
 	c.TLS = decodeTLS(&p, m.GetTransportSocket())
 	if len(m.GetTransportSocketMatches()) > 0 {
 		p.refuse("transport_socket_matches", "not supported")
@@ -40,9 +50,9 @@ func DecodeCluster(a *anypb.Any) (*Cluster, error) {
 	if m.GetTransportSocketMatcher() != nil {
 		p.refuse("transport_socket_matcher", "not supported")
 	}
-	own := decodeOwn(&p, m.GetMetadata())
 	q := p.in("circuit_breakers")
 	decodeThresholds(&q, m.GetCircuitBreakers(), own, &c.Cluster)
+	c.Breaker, c.HostBreaker, c.Off = decodeTrip(own.in("breaker")), decodeTrip(own.in("host_breaker")), own.switches()
 	own.unknown()
 	q = p.in("outlier_detection")
 	c.Outlier = decodeOutlier(&q, m.GetOutlierDetection())
@@ -108,9 +118,11 @@ func encodeSource() *corev3.ConfigSource {
 	}
 }
 
-func decodeHTTP2(p *place, m *clusterv3.Cluster) bool {
-	http2 := m.GetHttp2ProtocolOptions() != nil
+// decodeProtocol reads what is spoken to the hosts, and the filters on the way to them.
+func decodeProtocol(p *place, m *clusterv3.Cluster, own *own, c *Cluster) {
+	c.HTTP2 = m.GetHttp2ProtocolOptions() != nil
 	options := m.GetTypedExtensionProtocolOptions()
+	admission := own.in("admission")
 	for _, key := range slices.Sorted(maps.Keys(options)) {
 		if key != httpOptions {
 			p.warn("typed_extension_protocol_options", "%q is not supported yet, has no effect", key)
@@ -123,13 +135,61 @@ func decodeHTTP2(p *place, m *clusterv3.Cluster) bool {
 			continue
 		}
 		explicit := o.GetExplicitHttpConfig()
-		http2 = http2 || explicit.GetHttp2ProtocolOptions() != nil
+		c.HTTP2 = c.HTTP2 || explicit.GetHttp2ProtocolOptions() != nil
 		if explicit.GetHttp3ProtocolOptions() != nil {
 			q.refuse(key, "HTTP/3 is not supported")
 		}
-		q.ignores(&o, "explicit_http_config", "use_downstream_protocol_config", "auto_config", "upstream_http_protocol_options")
+		q.ignores(&o, "explicit_http_config", "use_downstream_protocol_config", "auto_config", "upstream_http_protocol_options", "http_filters")
+		in := q.in(key)
+		c.Admission = decodeUpstream(&in, o.GetHttpFilters(), admission)
 	}
-	return http2
+}
+
+// decodeUpstream looks whether the filters can be done without, and reads the one that is known.
+func decodeUpstream(p *place, filters []*hcmv3.HttpFilter, own *own) (a *resilience.Admission) {
+	for i, f := range filters {
+		q := p.at("http_filters", i)
+		config := f.GetTypedConfig()
+		var m admissionv3.AdmissionControl
+		switch {
+		case config.MessageIs((*codecv3.UpstreamCodec)(nil)):
+		case config.MessageIs(&m):
+			in := q.in("typed_config")
+			if unpackAt(&in, config, &m) && !f.GetDisabled() && a == nil {
+				a = decodeAdmission(&in, &m, own)
+			}
+		default:
+			decodeFilter(&q, f)
+		}
+	}
+	return a
+}
+
+// encodeProtocol is the reverse of decodeProtocol, and what no field says.
+func encodeProtocol(c *resolver.Cluster, rest fields) map[string]*anypb.Any {
+	if !c.HTTP2 && c.Admission == nil {
+		return nil
+	}
+	explicit := &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+		ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
+	}
+	if c.HTTP2 {
+		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
+			Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+		}
+	}
+	m := &httpv3.HttpProtocolOptions{UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}}
+	if c.Admission != nil {
+		admission, more := encodeAdmission(*c.Admission)
+		rest.some("admission", more)
+		for _, f := range []struct {
+			name string
+			m    proto.Message
+		}{{admissionFilter, admission}, {codecFilter, &codecv3.UpstreamCodec{}}} {
+			m.HttpFilters = append(m.HttpFilters, &hcmv3.HttpFilter{Name: f.name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(f.m)}})
+		}
+	}
+	return map[string]*anypb.Any{httpOptions: pack(m)}
 }
 
 // EncodeCluster is the reverse of DecodeCluster.
@@ -146,18 +206,13 @@ func EncodeCluster(c Cluster) proto.Message {
 	if c.ConnectTimeout != 0 {
 		m.ConnectTimeout = durationpb.New(c.ConnectTimeout)
 	}
-	if c.HTTP2 {
-		m.TypedExtensionProtocolOptions = map[string]*anypb.Any{httpOptions: pack(&httpv3.HttpProtocolOptions{
-			UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
-				ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
-					ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
-						Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
-					},
-				},
-			},
-		})}
-	}
-	encodeThresholds(m, &c.Cluster)
+	rest := fields{}
+	m.TypedExtensionProtocolOptions = encodeProtocol(&c.Cluster, rest)
+	encodeThresholds(m, &c.Cluster, rest)
+	rest.in("breaker", encodeTrip(c.Breaker))
+	rest.in("host_breaker", encodeTrip(c.HostBreaker))
+	rest.text(offField, c.Off.String())
+	m.Metadata = rest.metadata()
 	encodeOutlier(m, c.Outlier)
 	m.TransportSocket = encodeTLS(c.TLS, c.HTTP2)
 	return m

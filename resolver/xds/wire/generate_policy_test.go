@@ -22,9 +22,246 @@ func (g gen) policy() resilience.Policy {
 		p.Hedge = g.hedge(&p.Retry)
 	}
 	if g.chance(3) {
-		p.Rate = g.rate()
+		p.Rate = g.rate(false)
+	}
+	if g.chance(3) {
+		p.Global = g.global()
+	}
+	if g.chance(3) {
+		p.Idle = g.duration()
+	}
+	if g.chance(3) {
+		p.Fault = g.fault()
+	}
+	if g.chance(3) {
+		p.Fallback = g.fallback()
+	}
+	if g.chance(3) {
+		p.Bandwidth = g.bandwidths()
+	}
+	if g.chance(3) {
+		p.Off = g.switches()
 	}
 	return p
+}
+
+func (g gen) switches() resilience.Switches { return resilience.Switches(g.Uint32N(1 << 15)) }
+
+// share is of some calls at least.
+func (g gen) share() resilience.Fraction {
+	per := []uint32{0, 10_000, 1_000_000}[g.IntN(3)]
+	return resilience.Fraction{Numerator: 1 + g.Uint32N(max(per, 100)), Per: per}
+}
+
+func (g gen) bytesPerSecond() uint64 {
+	return []uint64{1 + g.Uint64N(5000), (1 + g.Uint64N(1000)) << 10, (math.MaxUint64 >> 10) << 10}[g.IntN(3)]
+}
+
+// fault does something.
+func (g gen) fault() *resilience.Fault {
+	f := &resilience.Fault{MaxActive: g.Uint32N(3)}
+	if g.chance(2) {
+		f.Delay, f.DelayPercent = g.some(), g.share()
+	}
+	switch g.IntN(3) {
+	case 0:
+		f.Abort, f.AbortPercent = resilience.Abort{Status: 200 + g.IntN(400)}, g.share()
+	case 1:
+		f.Abort, f.AbortPercent = resilience.Abort{GRPC: true, Code: g.Uint32N(17)}, g.share()
+	}
+	if g.chance(2) {
+		f.BytesPerSecond, f.SlowPercent = g.bytesPerSecond(), g.share()
+	}
+	if g.chance(2) || dead(f) {
+		f.Break, f.BreakPercent = resilience.Break{Kind: resilience.BreakKind(1 + g.IntN(4)), After: g.Int64N(1 << 40), Pause: g.some()}, g.share()
+	}
+	if g.chance(3) {
+		f.ByHeader = true
+		if g.chance(2) {
+			f.Delay, f.Abort, f.BytesPerSecond = 0, resilience.Abort{}, 0
+		}
+		if f.DelayPercent.Numerator == 0 && f.AbortPercent.Numerator == 0 && f.SlowPercent.Numerator == 0 {
+			f.AbortPercent = g.share()
+		}
+	}
+	return f
+}
+
+func (g gen) fallback() *resilience.Fallback {
+	f := &resilience.Fallback{MaxAge: g.some(), MaxAnswers: g.IntN(3), MaxBytes: g.IntN(3)}
+	if g.chance(2) {
+		return f
+	}
+	f.Answer = &resilience.Answer{Status: 200 + g.IntN(400)}
+	if g.chance(2) {
+		f.Answer = &resilience.Answer{GRPC: true, Code: g.Uint32N(17)}
+	}
+	f.Answer.Header = list(g, 2, func(int) resilience.Entry { return resilience.Entry{Key: "x-" + g.word(), Value: g.word()[1:]} })
+	if g.chance(2) {
+		f.Answer.Body = []byte{0xff, byte(g.IntN(256))}
+	}
+	if g.chance(2) {
+		f.MaxAge = 0
+	}
+	return f
+}
+
+// bandwidths bound a way at least.
+func (g gen) bandwidths() (b resilience.Bandwidths) {
+	one := func() resilience.Bandwidth {
+		b := resilience.Bandwidth{BytesPerSecond: g.bytesPerSecond()}
+		if g.chance(2) {
+			b.Fill = leastPiece + time.Duration(g.Int64N(int64(mostPiece-leastPiece)))
+		}
+		return b
+	}
+	switch g.IntN(4) {
+	case 0:
+		b.Request = one()
+	case 1:
+		b.Response = one()
+	case 2:
+		b.Request = one()
+		b.Response = b.Request
+	default:
+		b.Request, b.Response = one(), one()
+		b.Request.BytesPerSecond, b.Response.BytesPerSecond = min(b.Request.BytesPerSecond, 1<<50), min(b.Response.BytesPerSecond, 1<<50)
+	}
+	return b
+}
+
+// entries are some of which an Envoy may have no notion.
+func (g gen) entries(keys ...string) (out []resilience.Entry) {
+	g.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+	for _, k := range keys[:1+g.IntN(len(keys))] {
+		e := resilience.Entry{Key: k}
+		if g.chance(2) {
+			e.Value = g.word()
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+func (g gen) global() *resilience.GlobalRate {
+	r := &resilience.GlobalRate{Timeout: g.duration()}
+	if g.chance(2) {
+		r.Domain = g.word()
+	}
+	if g.chance(2) {
+		r.Lease = resilience.Lease{Batch: 10 + g.Uint32N(100), Ahead: g.Uint32N(10), Holds: g.duration(), Closed: g.chance(2), Again: g.duration()}
+	}
+	keys := []string{methodFact, pathFact, headerFact + "x-" + g.word()}
+	if g.chance(3) {
+		keys = append(keys, addressFact, callerFact)
+	}
+	r.Descriptors = append(list(g, 2, func(int) []resilience.Entry { return g.entries(keys...) }), g.entries(keys...))
+	return r
+}
+
+func (g gen) trip() *resilience.Trip {
+	t := &resilience.Trip{Failures: g.Uint32N(3), Volume: g.Uint32N(3), Window: g.duration(), Open: g.duration(), Probes: g.Uint32N(3)}
+	if g.chance(2) || t.Failures == 0 {
+		t.Percent = g.percentage()
+	}
+	return t
+}
+
+func (g gen) percentage() float64 { return g.Float64()*99 + 1 }
+
+func (g gen) admission() *resilience.Admission {
+	a := &resilience.Admission{}
+	if g.chance(2) {
+		a.Window, a.Threshold, a.Aggression, a.MaxPercent = time.Second+g.duration()/2, g.percentage(), 1+g.Float64(), g.percentage()
+	}
+	switch g.IntN(3) {
+	case 0:
+		a.MinRate = float64(g.IntN(100))
+	case 1:
+		a.MinRate = g.Float64() * 10
+	}
+	return a
+}
+
+// adaptive says no default explicitly.
+func (g gen) adaptive() *resilience.Adaptive {
+	a := &resilience.Adaptive{}
+	if g.chance(2) {
+		a.Percentile, a.Jitter, a.Buffer = g.percentage(), negligible, g.percentage()
+		a.Min, a.Samples, a.Update = 1+g.Uint32N(9), 1+g.Uint32N(9), g.some()
+		a.Max = a.Min + g.Uint32N(9)
+	}
+	switch g.IntN(3) {
+	case 0:
+		a.Remeasure = time.Millisecond + g.some()
+	case 1:
+		a.Fixed = g.some()
+	}
+	return a
+}
+
+func (g gen) serving() (s resilience.Serving) {
+	if g.chance(2) {
+		s.Rate = g.rate(true)
+	}
+	if g.chance(2) {
+		s.Global = g.global()
+		s.Global.Domain = g.word()
+	}
+	if g.chance(2) {
+		s.Adaptive = g.adaptive()
+	}
+	if g.chance(2) {
+		s.Shedding = &resilience.Shedding{}
+		if g.chance(2) {
+			s.Shedding.Target = g.some()
+			s.Shedding.Interval = s.Shedding.Target + g.some()
+		}
+	}
+	if g.chance(2) {
+		s.Late = &resilience.Lateness{Tolerance: g.duration(), Interval: g.duration()}
+		if g.chance(2) {
+			s.Late.MaxPercent = g.percentage()
+		}
+	}
+	if g.chance(2) {
+		s.Fault = g.fault()
+	}
+	if g.chance(2) {
+		s.Bandwidth = g.bandwidths()
+	}
+	if g.chance(2) {
+		s.MaxRequests = g.Uint32N(100)
+	}
+	s.HealthPaths = list(g, 2, func(int) string { return "/" + g.word() })
+	if g.chance(2) {
+		s.Off = g.switches()
+	}
+	return s
+}
+
+// filters sets what a client's listener says for all routes.
+func (g gen) filters(l *Listener) {
+	l.RateLimits, l.Faults, l.Bandwidths = g.chance(2), g.chance(2), g.chance(2)
+	if l.RateLimits && g.chance(2) {
+		l.Default.Rate = g.rate(false)
+	}
+	if l.Faults && g.chance(2) {
+		l.Default.Fault = g.fault()
+	}
+	if l.Bandwidths && g.chance(2) {
+		l.Default.Bandwidth = g.bandwidths()
+	}
+	if g.chance(3) {
+		l.Default.Admission = g.admission()
+	}
+	if g.chance(3) {
+		l.Global = &GlobalFilter{GlobalRate: *g.global(), Cluster: g.word()}
+		l.Global.Domain = g.word()
+		if g.chance(2) {
+			l.Global.Descriptors = nil
+		}
+	}
 }
 
 func (g gen) retry() resilience.Retry {
@@ -89,19 +326,14 @@ func (g gen) bucket() resilience.TokenBucket {
 	return resilience.TokenBucket{MaxTokens: 1 + g.Uint32N(1000), TokensPerFill: g.Uint32N(3), FillInterval: leastFill + g.some()}
 }
 
-func (g gen) rate() *resilience.Rate {
+func (g gen) rate(server bool) *resilience.Rate {
 	r := &resilience.Rate{AlwaysBucket: g.chance(2), Headers: g.chance(2), MaxKeys: g.IntN(3)}
 	r.Descriptors = list(g, 3, func(int) resilience.DescriptorRate {
-		keys := []string{"method", "path", "header:x-" + g.word()}
-		g.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
-		d := resilience.DescriptorRate{TokenBucket: g.bucket()}
-		for _, k := range keys[:1+g.IntN(3)] {
-			e := resilience.Entry{Key: k}
-			if g.chance(2) {
-				e.Value = g.word()
-			}
-			d.Entries = append(d.Entries, e)
+		keys := []string{methodFact, pathFact, headerFact + "x-" + g.word()}
+		if server {
+			keys = append(keys, addressFact, callerFact)
 		}
+		d := resilience.DescriptorRate{TokenBucket: g.bucket(), Entries: g.entries(keys...)}
 		return d
 	})
 	if r.Descriptors == nil || g.chance(2) {
@@ -127,6 +359,18 @@ func (g gen) traffic(c *resolver.Cluster) {
 	}
 	if g.chance(2) {
 		c.Outlier = g.outlier()
+	}
+	if g.chance(2) {
+		c.Breaker = g.trip()
+	}
+	if g.chance(2) {
+		c.HostBreaker = g.trip()
+	}
+	if g.chance(2) {
+		c.Admission = g.admission()
+	}
+	if g.chance(2) {
+		c.Off = g.switches()
 	}
 }
 

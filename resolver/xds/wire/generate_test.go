@@ -49,12 +49,12 @@ func (g gen) listener() Listener {
 	l := Listener{Name: g.name()}
 	switch g.IntN(4) {
 	case 0:
-		l.Inbound = &resolver.Inbound{Addr: g.addr(0)}
+		l.Inbound = &resolver.Inbound{Addr: g.addr(0), Serving: g.serving()}
 		return l
 	case 1:
 		l.Address = g.addr(0)
 	}
-	l.RateLimits = g.chance(2)
+	g.filters(&l)
 	if g.chance(2) {
 		l.RouteConfig = g.name()
 	} else {

@@ -4,7 +4,6 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/weftmesh/weft/resilience"
 )
@@ -74,16 +73,7 @@ func encodeHedge(m *routev3.RouteAction, p *resilience.Policy) {
 		m.RetryPolicy.PerTryTimeout = durationpb.New(p.Hedge.Delay)
 	}
 	if chance.Numerator > 0 {
-		f := &typev3.FractionalPercent{Numerator: chance.Numerator, Denominator: -1} // refused
-		if chance.Per == 100 {
-			chance.Per = 0
-		}
-		for denominator, per := range chancePer {
-			if per == chance.Per {
-				f.Denominator = denominator
-			}
-		}
-		m.HedgePolicy.AdditionalRequestChance = f
+		m.HedgePolicy.AdditionalRequestChance = encodeShare(chance)
 	}
 }
 
@@ -96,20 +86,14 @@ func hedgesByTimeout(p *resilience.Policy) bool {
 }
 
 // ownHedge is the rest of what encodeHedge writes; nil if that is all.
-func ownHedge(p *resilience.Policy) *structpb.Value {
+func ownHedge(p *resilience.Policy) fields {
 	h := p.Hedge
 	if idle(h) || hedgesByTimeout(p) || h.Delay == 0 && h.Percentile == 0 && h.Max == 0 {
 		return nil
 	}
-	fields := map[string]*structpb.Value{}
-	if h.Delay != 0 {
-		fields["delay"] = structpb.NewStringValue(h.Delay.String())
-	}
-	if h.Percentile != 0 {
-		fields["percentile"] = structpb.NewNumberValue(h.Percentile)
-	}
-	if h.Max != 0 {
-		fields["max"] = structpb.NewNumberValue(float64(h.Max))
-	}
-	return structpb.NewStructValue(&structpb.Struct{Fields: fields})
+	rest := fields{}
+	rest.duration("delay", h.Delay)
+	rest.number("percentile", h.Percentile)
+	rest.number("max", float64(h.Max))
+	return rest
 }

@@ -2,25 +2,20 @@ package wire
 
 import (
 	"slices"
-	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
-	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 )
 
-const (
-	hcmFilter    = "envoy.filters.network.http_connection_manager"
-	routerFilter = "envoy.filters.http.router"
-)
+const hcmFilter = "envoy.filters.network.http_connection_manager"
 
 // DecodeListener reads a Listener: an api_listener, or a socket with one HTTP
 // connection manager. The latter is that of a server (Inbound) if its traffic
@@ -34,12 +29,16 @@ func DecodeListener(a *anypb.Any) (*Listener, error) {
 	}
 	p := r.root()
 	l := &Listener{Name: m.GetName()}
+	own := decodeOwn(&p, m.GetMetadata())
 	if api := m.GetApiListener(); api != nil {
 		q := p.in("api_listener.api_listener")
-		decodeManager(&q, api.GetApiListener(), l)
+		if m, c, _ := decodeManager(&q, api.GetApiListener(), own, false); m != nil {
+			decodeRoutes(&q, m, c, l)
+		}
 	} else {
-		decodeSocket(&p, &m, l)
+		decodeSocket(&p, &m, own, l)
 	}
+	own.unknown()
 	if err := r.err(); err != nil {
 		return nil, err
 	}
@@ -48,7 +47,7 @@ func DecodeListener(a *anypb.Any) (*Listener, error) {
 }
 
 // decodeSocket reads a listener with an address.
-func decodeSocket(p *place, m *listenerv3.Listener, l *Listener) {
+func decodeSocket(p *place, m *listenerv3.Listener, own *own, l *Listener) {
 	addr := decodeAddress(p, m.GetAddress())
 	if len(m.GetListenerFilters()) > 0 {
 		p.refuse("listener_filters", "not supported")
@@ -75,15 +74,16 @@ func decodeSocket(p *place, m *listenerv3.Listener, l *Listener) {
 		return
 	}
 	mp := q.at("filters", 0)
-	inline := decodeManager(&mp, chain.GetFilters()[0].GetTypedConfig(), l)
-	if m.GetTrafficDirection() == corev3.TrafficDirection_INBOUND || endsHere(inline) {
-		if l.RateLimits {
-			mp.warn("http_filters", "a server does not limit rates yet, has no effect")
-		}
-		*l = Listener{Name: l.Name, Inbound: &resolver.Inbound{Addr: addr}}
-		return
+	manager, c, server := decodeManager(&mp, chain.GetFilters()[0].GetTypedConfig(), own, m.GetTrafficDirection() == corev3.TrafficDirection_INBOUND)
+	switch {
+	case manager == nil:
+	case server:
+		decodeRoutes(&mp, manager, c, new(Listener))
+		l.Inbound = &resolver.Inbound{Addr: addr, Serving: decodeServing(&c, own)}
+	default:
+		decodeRoutes(&mp, manager, c, l)
+		l.Address = addr
 	}
-	l.Address = addr
 }
 
 // endsHere reports whether all routes are for a server: it has some, and none forwards.
@@ -100,13 +100,13 @@ func endsHere(m *routev3.RouteConfiguration) bool {
 	return n > 0
 }
 
-// decodeManager reads the routes of an HTTP connection manager into l, and returns
-// them too if they are inline. The rest of its fields is about a proxy's own sockets.
-func decodeManager(p *place, a *anypb.Any, l *Listener) *routev3.RouteConfiguration {
+// decodeManager reads an HTTP connection manager but for its routes, of which it only sees whether they make
+// it a server's. The rest of its fields is about a proxy's own sockets.
+func decodeManager(p *place, a *anypb.Any, own *own, inbound bool) (_ *hcmv3.HttpConnectionManager, c chain, server bool) {
 	var m hcmv3.HttpConnectionManager
 	if err := unpack(a, &m); err != nil {
 		p.refuse("", "%w", err)
-		return nil
+		return nil, c, inbound
 	}
 	if m.GetXffNumTrustedHops() != 0 { // gRFC A41, as the next
 		p.refuse("xff_num_trusted_hops", "not supported")
@@ -117,7 +117,15 @@ func decodeManager(p *place, a *anypb.Any, l *Listener) *routev3.RouteConfigurat
 	if m.GetCommonHttpProtocolOptions().GetMaxStreamDuration() != nil {
 		p.warn("common_http_protocol_options", "max_stream_duration is not supported here yet, has no effect")
 	}
-	l.RateLimits = decodeFilters(p, m.GetHttpFilters())
+	server = inbound || endsHere(m.GetRouteConfig())
+	return &m, decodeChain(p, m.GetHttpFilters(), own, server), server
+}
+
+// decodeRoutes reads where the routes are, or them, and what the filters say for all of them.
+func decodeRoutes(p *place, m *hcmv3.HttpConnectionManager, c chain, l *Listener) {
+	l.RateLimits, l.Faults, l.Bandwidths = c.listed.Off(resilience.NoRates), c.listed.Off(resilience.NoFaults), c.listed.Off(resilience.NoBandwidths)
+	l.Global = c.global
+	l.Default = Default{Rate: c.rate, Fault: c.fault, Bandwidth: c.bandwidth, Admission: c.admission}
 	switch s := m.GetRouteSpecifier().(type) {
 	case *hcmv3.HttpConnectionManager_Rds:
 		q := p.in("rds")
@@ -128,89 +136,10 @@ func decodeManager(p *place, a *anypb.Any, l *Listener) *routev3.RouteConfigurat
 	case *hcmv3.HttpConnectionManager_RouteConfig:
 		q := p.in("route_config")
 		l.VirtualHosts = decodeHosts(&q, s.RouteConfig)
-		return s.RouteConfig
 	case *hcmv3.HttpConnectionManager_ScopedRoutes:
 		p.refuse("scoped_routes", "not supported")
 	default:
 		p.refuse("route_specifier", "missing: neither rds nor route_config")
-	}
-	return nil
-}
-
-// decodeFilters looks whether the filters can be done without (gRFC A39), and reports
-// whether one is there that limits the rates of routes.
-func decodeFilters(p *place, filters []*hcmv3.HttpFilter) (rates bool) {
-	names := map[string]bool{}
-	for i, f := range filters {
-		q := p.at("http_filters", i)
-		name := f.GetName()
-		if name == "" {
-			q.refuse("name", "empty")
-		} else if names[name] {
-			q.refuse("name", "%q is there twice", name)
-		}
-		names[name] = true
-		a := f.GetTypedConfig()
-		if a.MessageIs((*routerv3.Router)(nil)) {
-			if err := unpack(a, new(routerv3.Router)); err != nil {
-				q.refuse("typed_config", "%w", err)
-			}
-			if i != len(filters)-1 {
-				q.refuse("typed_config", "the router must be the last filter")
-			}
-			continue
-		}
-		if limitsRoutes(&q, f) {
-			rates = true
-			continue
-		}
-		decodeFilter(&q, f)
-	}
-	if n := len(filters); n == 0 || !filters[n-1].GetTypedConfig().MessageIs((*routerv3.Router)(nil)) {
-		p.refuse("http_filters", "the last must be the router")
-	}
-	return rates
-}
-
-// limitsRoutes reports whether f limits rates, and only where a route says how.
-func limitsRoutes(p *place, f *hcmv3.HttpFilter) bool {
-	var m localv3.LocalRateLimit
-	if !f.GetTypedConfig().MessageIs(&m) {
-		return false
-	}
-	if err := unpack(f.GetTypedConfig(), &m); err != nil {
-		p.refuse("typed_config", "%w", err)
-		return false
-	}
-	return m.GetTokenBucket() == nil && len(m.GetDescriptors()) == 0
-}
-
-func decodeFilter(p *place, f *hcmv3.HttpFilter) {
-	a := f.GetTypedConfig()
-	kind := string(a.MessageName())
-	switch kind {
-	case "":
-		p.refuse("typed_config", "missing")
-		return
-	case "envoy.extensions.filters.http.fault.v3.HTTPFault":
-		if len(a.GetValue()) == 0 { // there for the routes to say more
-			return
-		}
-	case "envoy.extensions.filters.http.cors.v3.Cors", // so is this one
-		"envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
-		"istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig",
-		"io.istio.http.peer_metadata.Config",
-		"stats.PluginConfig":
-		return
-	}
-	switch {
-	case strings.Contains(kind, "rbac"), strings.Contains(kind, "auth"), strings.Contains(kind, "jwt"):
-		p.refuse("typed_config", "%s is not supported, and security is never optional", kind)
-	case f.GetDisabled():
-	case f.GetIsOptional():
-		p.warn("typed_config", "the optional filter %s is not supported, has no effect", kind)
-	default:
-		p.refuse("typed_config", "%s is not supported", kind)
 	}
 }
 
@@ -218,20 +147,22 @@ func decodeFilter(p *place, f *hcmv3.HttpFilter) {
 // every route itself, which is the form gRPC's servers take too.
 func EncodeListener(l Listener) proto.Message {
 	m := &listenerv3.Listener{Name: l.Name}
-	manager := &hcmv3.HttpConnectionManager{
-		StatPrefix: l.Name,
-		HttpFilters: []*hcmv3.HttpFilter{{
-			Name:       routerFilter,
-			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&routerv3.Router{})},
-		}},
+	rest := fields{}
+	c := chain{rate: l.Default.Rate, fault: l.Default.Fault, bandwidth: l.Default.Bandwidth, admission: l.Default.Admission, global: l.Global}
+	if l.RateLimits {
+		c.listed |= resilience.NoRates
 	}
-	if l.RateLimits && l.Inbound == nil {
-		manager.HttpFilters = slices.Insert(manager.HttpFilters, 0, &hcmv3.HttpFilter{
-			Name:       rateFilter,
-			IsOptional: true, // to gRPC, which does not know it
-			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&localv3.LocalRateLimit{StatPrefix: ratePrefix})},
-		})
+	if l.Faults {
+		c.listed |= resilience.NoFaults
 	}
+	if l.Bandwidths {
+		c.listed |= resilience.NoBandwidths
+	}
+	if l.Inbound != nil {
+		c, rest = encodeServing(&l.Inbound.Serving)
+	}
+	manager := &hcmv3.HttpConnectionManager{StatPrefix: l.Name, HttpFilters: encodeChain(&c, rest, l.Inbound != nil)}
+	m.Metadata = rest.metadata()
 	if l.RouteConfig != "" {
 		manager.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
 			ConfigSource: encodeSource(), RouteConfigName: l.RouteConfig,

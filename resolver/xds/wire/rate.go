@@ -1,9 +1,7 @@
 package wire
 
 import (
-	"maps"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -12,7 +10,6 @@ import (
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -37,55 +34,9 @@ const (
 // The bucket of a descriptor must be filled in a multiple of its time.
 var noLimit = resilience.TokenBucket{MaxTokens: math.MaxUint32, TokensPerFill: math.MaxUint32, FillInterval: leastFill}
 
-// decodeRate reads what a route says to its filters, of which only local_ratelimit, known by
-// its type, is obeyed; whether the listener has the filter does not matter.
-func decodeRate(p *place, m *routev3.Route) *resilience.Rate {
-	var (
-		rate  *resilience.Rate
-		found bool
-	)
-	for _, name := range slices.Sorted(maps.Keys(m.GetTypedPerFilterConfig())) {
-		a := m.GetTypedPerFilterConfig()[name]
-		q := p.in("typed_per_filter_config")
-		disabled := false
-		if a.MessageIs((*routev3.FilterConfig)(nil)) {
-			var c routev3.FilterConfig
-			if err := unpack(a, &c); err != nil {
-				q.refuse(name, "%w", err)
-				continue
-			}
-			a, disabled = c.GetConfig(), c.GetDisabled()
-		}
-		var l localv3.LocalRateLimit
-		switch {
-		case !a.MessageIs(&l):
-			if !disabled {
-				q.warn("", "%q is not supported yet, has no effect", name)
-			}
-		case found:
-			q.warn("", "%q is the second to limit rates, has no effect", name)
-		default:
-			if err := unpack(a, &l); err != nil {
-				q.refuse(name, "%w", err)
-				continue
-			}
-			in := q.in(name)
-			action := p.in("route")
-			if r := decodeLocalRate(&in, &l, &action, m.GetRoute().GetRateLimits()); !disabled {
-				rate = r
-			}
-			found = true
-		}
-	}
-	if len(m.GetRoute().GetRateLimits()) > 0 && rate == nil {
-		p.warn("route.rate_limits", "not supported yet, has no effect")
-	}
-	return rate
-}
-
 // decodeLocalRate returns nil if calls are not limited. The action's limits say what the
-// descriptors' keys mean if m does not itself.
-func decodeLocalRate(p *place, m *localv3.LocalRateLimit, action *place, limits []*routev3.RateLimit) *resilience.Rate {
+// descriptors' keys mean if m does not itself. Only a server knows who its caller is.
+func decodeLocalRate(p *place, m *localv3.LocalRateLimit, action *place, limits []*routev3.RateLimit, server bool) *resilience.Rate {
 	p.ignores(m, "stat_prefix", "token_bucket", "filter_enabled", "filter_enforced", "descriptors", "enable_x_ratelimit_headers",
 		"always_consume_default_token_bucket", "rate_limited_as_resource_exhausted", "rate_limits", "max_dynamic_descriptors")
 	if m.GetStatPrefix() == "" {
@@ -110,14 +61,17 @@ func decodeLocalRate(p *place, m *localv3.LocalRateLimit, action *place, limits 
 		action, limits = p, m.GetRateLimits()
 	}
 	facts := decodeFacts(action, limits)
+	if server {
+		facts[callerFact], facts[addressFact] = callerFact, addressFact
+	}
 	for i, d := range m.GetDescriptors() {
 		q := p.at("descriptors", i)
 		if d, fits := decodeDescriptor(&q, d, facts); fits {
 			r.Descriptors = append(r.Descriptors, d)
 		}
 	}
-	enabled := decodeAll(p, "filter_enabled", m.GetFilterEnabled())
-	if enforced := decodeAll(p, "filter_enforced", m.GetFilterEnforced()); !enabled || !enforced {
+	enabled := decodeAll(p, "filter_enabled", m.GetFilterEnabled(), false)
+	if enforced := decodeAll(p, "filter_enforced", m.GetFilterEnforced(), false); !enabled || !enforced {
 		return nil
 	}
 	if r.MaxTokens == 0 && len(r.Descriptors) == 0 {
@@ -126,8 +80,11 @@ func decodeLocalRate(p *place, m *localv3.LocalRateLimit, action *place, limits 
 	return r
 }
 
-// decodeAll reports whether a filter is for all calls. Without the field it is for none (Envoy).
-func decodeAll(p *place, field string, m *corev3.RuntimeFractionalPercent) bool {
+// decodeAll reports whether a filter is for all calls, as otherwise says where the field is missing.
+func decodeAll(p *place, field string, m *corev3.RuntimeFractionalPercent, otherwise bool) bool {
+	if m == nil {
+		return otherwise
+	}
 	q := p.in(field)
 	switch n := decodeFraction(&q, "default_value", m.GetDefaultValue()); n {
 	case 0:
@@ -172,7 +129,14 @@ func decodeFacts(p *place, limits []*routev3.RateLimit) map[string]string {
 		q.ignores(l, "actions")
 		for j, a := range l.GetActions() {
 			qa := q.at("actions", j)
+			if a.GetRemoteAddress() != nil {
+				facts[addressFact] = addressFact
+				continue
+			}
 			h := a.GetRequestHeaders()
+			if h == nil && a.GetHeaderValueMatch() != nil { // for limits of all processes
+				continue
+			}
 			if h == nil {
 				qa.warn("", "only request_headers is supported yet, has no effect")
 				continue
@@ -215,9 +179,8 @@ func decodeDescriptor(p *place, m *ratelimitv3.LocalRateLimitDescriptor, facts m
 	return d, fits
 }
 
-// encodeRate is what a route says to the filter that limits rates; nil says nothing.
-// gRPC refuses a filter that it does not know unless it is optional.
-func encodeRate(r *resilience.Rate) map[string]*anypb.Any {
+// encodeRate is the reverse of decodeLocalRate; nil limits nobody.
+func encodeRate(r *resilience.Rate) *localv3.LocalRateLimit {
 	if r == nil || r.MaxTokens == 0 && len(r.Descriptors) == 0 {
 		return nil
 	}
@@ -246,7 +209,7 @@ func encodeRate(r *resilience.Rate) map[string]*anypb.Any {
 		}
 		m.Descriptors = append(m.Descriptors, out)
 	}
-	return map[string]*anypb.Any{rateFilter: pack(&routev3.FilterConfig{Config: pack(m), IsOptional: true})}
+	return m
 }
 
 // ratePrefix is the name of the filter's figures in Envoy.
@@ -274,14 +237,12 @@ func encodeFacts(descriptors []resilience.DescriptorRate) (limits []*routev3.Rat
 			keys strings.Builder
 		)
 		for _, e := range d.Entries {
-			header := headerOf(e.Key)
-			if header == "" {
+			a := actionOf(resilience.Entry{Key: e.Key})
+			if a == nil {
 				break
 			}
 			keys.WriteString(e.Key + "\n")
-			l.Actions = append(l.Actions, &routev3.RateLimit_Action{ActionSpecifier: &routev3.RateLimit_Action_RequestHeaders_{
-				RequestHeaders: &routev3.RateLimit_Action_RequestHeaders{HeaderName: header, DescriptorKey: e.Key},
-			}})
+			l.Actions = append(l.Actions, a)
 		}
 		if len(l.GetActions()) == len(d.Entries) && !told[keys.String()] {
 			told[keys.String()] = true

@@ -280,8 +280,8 @@ func TestListenersThatCannotBeObeyedAreRefused(t *testing.T) {
 		{"a filter that is not known (gRFC A39)", api(rds + filter("f", "header_mutation.v3.HeaderMutation", "") + router), []string{
 			in + `.http_filters[0].typed_config: envoy.extensions.filters.http.header_mutation.v3.HeaderMutation is not supported`}},
 		{"a filter without configuration", api(rds + `http_filters { name: "f" } ` + router), []string{in + `.http_filters[0].typed_config: missing`}},
-		{"faults", api(rds + `http_filters { name: "f" typed_config { [type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault] { upstream_cluster: "c" } } } ` + router), []string{
-			in + `.http_filters[0].typed_config: envoy.extensions.filters.http.fault.v3.HTTPFault is not supported`}},
+		{"faults", api(rds + `http_filters { name: "f" typed_config { [type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault] { abort { http_status: 600 } } } } ` + router), []string{
+			in + `.http_filters[0].typed_config.abort.http_status: 600 is not in 200 to 599`}},
 		{"security said to be optional", api(rds + filter("f", "rbac.v3.RBAC", "is_optional: true") + router), []string{
 			in + `.http_filters[0].typed_config: envoy.extensions.filters.http.rbac.v3.RBAC is not supported, and security is never optional`}},
 		{"security said to be disabled, as a route may enable it", api(rds + filter("f", "rbac.v3.RBAC", "disabled: true") + router), []string{

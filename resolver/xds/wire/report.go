@@ -30,7 +30,13 @@ type warning struct {
 }
 
 func (r *report) refuse(path, format string, args ...any) {
-	r.errs = append(r.errs, fmt.Errorf("%s %q: %s: %w", r.what, r.name, path, fmt.Errorf(format, args...)))
+	err := fmt.Errorf("%s %q: %s: %w", r.what, r.name, path, fmt.Errorf(format, args...))
+	for _, known := range r.errs { // what is read twice is told once
+		if known.Error() == err.Error() {
+			return
+		}
+	}
+	r.errs = append(r.errs, err)
 }
 
 func (r *report) warn(p *place, field, text string) {

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weftmesh/weft/balancer"
+	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 )
 
@@ -33,14 +34,28 @@ type Listener struct {
 	// Address, "ip:port", is where an Envoy listens for this name; empty means an
 	// api_listener, which is what a library asks for.
 	Address string
-	// RateLimits says that the routes may have a Rate: the filter is listed without which an
-	// Envoy does not see it. Other clients limit rates or can't, whatever is listed.
-	RateLimits bool
+	// RateLimits, Faults and Bandwidths say that the routes may have such: the filter is listed
+	// without which an Envoy, or as for faults gRPC, does not see it. weft does not need it.
+	RateLimits, Faults, Bandwidths bool
+	// Global lists the filter that asks for the limits of all processes together; nil does not. An
+	// Envoy needs it for what routes say. weft needs it only for routes that do not name the Domain.
+	Global *GlobalFilter
+	// Default is what the filters say for all routes.
+	Default Default
 	// Inbound, if not nil, makes it the listener of a server: it has no routes, and
-	// neither Address nor RateLimits is used.
+	// of the fields above only Name is used.
 	Inbound *resolver.Inbound
 	// Warnings name what was set but is not obeyed. Not encoded.
 	Warnings []string
+}
+
+// A Default is what a listener's filters say for the routes that do not say it themselves, and for
+// the clusters that these lead to. It is not for their Off.
+type Default struct {
+	Rate      *resilience.Rate
+	Fault     *resilience.Fault
+	Bandwidth resilience.Bandwidths
+	Admission *resilience.Admission
 }
 
 // A RouteTable is the virtual hosts of a listener that names it (RDS).

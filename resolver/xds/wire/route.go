@@ -37,16 +37,17 @@ func DecodeRouteTable(a *anypb.Any) (*RouteTable, error) {
 func decodeHosts(p *place, m *routev3.RouteConfiguration) []resolver.VirtualHost {
 	p.ignores(m, "name", "virtual_hosts", "vhost_header", "internal_only_headers", "most_specific_header_mutations_wins",
 		"validate_clusters", "max_direct_response_body_size_bytes", "cluster_specifier_plugins",
-		"ignore_port_in_host_matching", "metadata")
+		"ignore_port_in_host_matching", "metadata", "typed_per_filter_config")
 	if m.GetVhostHeader() != "" {
 		p.refuse("vhost_header", "not supported: it changes who answers")
 	}
 	before := len(p.errs)
 	var hosts []resolver.VirtualHost
 	owner := map[string]int{}
+	whole := decodeSaid(p, m.GetTypedPerFilterConfig(), p, nil, nil)
 	for i, v := range m.GetVirtualHosts() {
 		q := p.at("virtual_hosts", i)
-		hosts = append(hosts, decodeHost(&q, v))
+		hosts = append(hosts, decodeHost(&q, v, whole))
 		if len(v.GetDomains()) == 0 {
 			q.refuse("domains", "none")
 		}
@@ -71,13 +72,15 @@ func decodeHosts(p *place, m *routev3.RouteConfiguration) []resolver.VirtualHost
 	return hosts
 }
 
-func decodeHost(p *place, m *routev3.VirtualHost) resolver.VirtualHost {
+func decodeHost(p *place, m *routev3.VirtualHost, up said) resolver.VirtualHost {
 	v := resolver.VirtualHost{Name: m.GetName(), Domains: m.GetDomains()}
 	p.ignores(m, "name", "domains", "routes", "matcher", "retry_policy", "hedge_policy", "virtual_clusters", "include_request_attempt_count",
-		"include_attempt_count_in_response", "include_is_timeout_retry_header", "metadata")
+		"include_attempt_count_in_response", "include_is_timeout_retry_header", "metadata",
+		"typed_per_filter_config", "rate_limits")
+	up = decodeSaid(p, m.GetTypedPerFilterConfig(), p, m.GetRateLimits(), nil).under(up)
 	for i, r := range m.GetRoutes() {
 		q := p.at("routes", i)
-		v.Routes = append(v.Routes, decodeRoute(&q, r, m))
+		v.Routes = append(v.Routes, decodeRoute(&q, r, p, m, up))
 	}
 	if m.GetMatcher() != nil {
 		p.warn("matcher", "not supported: calls that only it would answer fail")
@@ -86,7 +89,7 @@ func decodeHost(p *place, m *routev3.VirtualHost) resolver.VirtualHost {
 	return v
 }
 
-func decodeRoute(p *place, m *routev3.Route, host *routev3.VirtualHost) resolver.Route {
+func decodeRoute(p *place, m *routev3.Route, hostAt *place, host *routev3.VirtualHost, up said) resolver.Route {
 	r := resolver.Route{Name: m.GetName()}
 	p.ignores(m, "name", "match", "metadata", "decorator", "tracing", "stat_prefix", "typed_per_filter_config",
 		"route", "redirect", "direct_response", "filter_action", "non_forwarding_action")
@@ -103,10 +106,14 @@ func decodeRoute(p *place, m *routev3.Route, host *routev3.VirtualHost) resolver
 	case *routev3.Route_Route:
 		q := p.in("route")
 		own := decodeOwn(p, m.GetMetadata())
-		decodeAction(&q, a.Route, host, own, &r)
+		s := decodeSaid(p, m.GetTypedPerFilterConfig(), &q, a.Route.GetRateLimits(), own).under(up)
+		policy := decodeAction(&q, a.Route, host, own, &r)
+		policy.Rate, policy.Fault, policy.Bandwidth = s.rate, s.fault, s.bandwidth
+		policy.Global = s.limits(&q, a.Route, hostAt, host, own)
+		policy.Off = own.switches() | s.off
 		own.unknown()
-		if rate := decodeRate(p, m); r.Unsupported == "" {
-			r.Policy.Rate = rate
+		if r.Unsupported == "" {
+			r.Policy = policy
 		}
 	case *routev3.Route_Redirect:
 		r.Unsupported = "redirect is not supported"
@@ -116,6 +123,9 @@ func decodeRoute(p *place, m *routev3.Route, host *routev3.VirtualHost) resolver
 		r.Unsupported = "filter_action is not supported"
 	case *routev3.Route_NonForwardingAction:
 		r.Unsupported = "non_forwarding_action is for servers"
+		if len(m.GetTypedPerFilterConfig()) > 0 {
+			p.warn("typed_per_filter_config", "not supported yet with a non_forwarding_action, has no effect")
+		}
 	default:
 		r.Unsupported = "the route has no action that is known"
 	}
@@ -188,9 +198,10 @@ func encodeHosts(name string, hosts []resolver.VirtualHost) *routev3.RouteConfig
 func encodeRoute(r *resolver.Route) *routev3.Route {
 	m := &routev3.Route{Name: r.Name, Match: encodeMatch(&r.Match)}
 	if r.Unsupported == "" {
-		m.Action = &routev3.Route_Route{Route: encodeAction(r)}
-		m.Metadata = encodeOwn(ownPolicy(&r.Policy))
-		m.TypedPerFilterConfig = encodeRate(r.Policy.Rate)
+		action, rest := encodeAction(r), ownPolicy(&r.Policy)
+		m.TypedPerFilterConfig, action.RateLimits = encodeSaid(&r.Policy, rest)
+		m.Action = &routev3.Route_Route{Route: action}
+		m.Metadata = rest.metadata()
 		return m
 	}
 	m.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
@@ -204,15 +215,13 @@ func encodeRoute(r *resolver.Route) *routev3.Route {
 }
 
 // ownPolicy is what no field of a route carries.
-func ownPolicy(p *resilience.Policy) map[string]*structpb.Value {
-	fields := map[string]*structpb.Value{}
-	if p.Retry.Unguarded && p.Retry.Attempts > 0 && p.Retry.On != 0 {
-		fields["unguarded"] = structpb.NewBoolValue(true)
-	}
-	if h := ownHedge(p); h != nil {
-		fields["hedge"] = h
-	}
-	return fields
+func ownPolicy(p *resilience.Policy) fields {
+	rest := fields{}
+	rest.bool("unguarded", p.Retry.Unguarded && p.Retry.Attempts > 0 && p.Retry.On != 0)
+	rest.in("hedge", ownHedge(p))
+	rest.in("fallback", encodeFallback(p.Fallback))
+	rest.text(offField, p.Off.String())
+	return rest
 }
 
 func encodeTargets(m *routev3.RouteAction, to []resolver.Target) {

@@ -5,7 +5,6 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weftmesh/weft/resilience"
@@ -84,7 +83,7 @@ func decodeBudget(p *place, m *clusterv3.CircuitBreakers_Thresholds_RetryBudget)
 }
 
 // encodeThresholds writes both priorities, and the budget, which is the cluster's, with each.
-func encodeThresholds(m *clusterv3.Cluster, c *resolver.Cluster) {
+func encodeThresholds(m *clusterv3.Cluster, c *resolver.Cluster, rest fields) {
 	if c.Thresholds == nil && c.Budget == nil {
 		return
 	}
@@ -109,7 +108,7 @@ func encodeThresholds(m *clusterv3.Cluster, c *resolver.Cluster) {
 		}
 		m.CircuitBreakers.Thresholds = append(m.CircuitBreakers.Thresholds, out)
 	}
-	if c.Budget != nil && c.Budget.MinRate != 0 {
-		m.Metadata = encodeOwn(map[string]*structpb.Value{minRate: structpb.NewNumberValue(c.Budget.MinRate)})
+	if c.Budget != nil {
+		rest.number(minRate, c.Budget.MinRate)
 	}
 }
