@@ -26,13 +26,14 @@ type Answer struct {
 	Service string
 	Skipped []publish.Skipped // what the caller is not told of
 	Routes  []Verdict         // in the order in which they are tried
-	Taken   *resolver.Route
+	Taken   *publish.Route
 	Targets []Target
+	Limits  Limits
 }
 
 // A Verdict is one route and why it does not take the request; Against is empty for the one that does.
 type Verdict struct {
-	Route   resolver.Route
+	Route   publish.Route
 	Against []string
 	// Unreached says that an earlier route took the request.
 	Unreached bool
@@ -43,7 +44,9 @@ type Target struct {
 	Name    string
 	Share   float64 // of the route's calls, 0 to 1
 	Missing bool    // no such cluster: a host, port or subset that does not exist
-	Cluster resolver.Cluster
+	Cluster publish.Cluster
+	// Serving is what its servers are told, if they are the mesh's library's.
+	Serving publish.Serving
 }
 
 // Explain asks what a client's view holds for a request. The error says that
@@ -53,23 +56,23 @@ func Explain(v *publish.View, r Request) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Answer{Service: s.Name, Skipped: v.Skipped(r.URL.Host)}
+	a := &Answer{Service: s.Name, Skipped: v.Skipped(r.URL.Host), Limits: Limits{}}
+	for _, l := range v.SharedLimits() {
+		a.Limits[l.Name] = l
+	}
 	req := request(r)
-	for _, vh := range s.VirtualHosts {
-		for i := range vh.Routes {
-			route := vh.Routes[i]
-			verdict := Verdict{Route: route, Unreached: a.Taken != nil}
-			if a.Taken == nil {
-				if verdict.Against, err = against(route.Match, req); err != nil {
-					return nil, err
-				}
-				if len(verdict.Against) == 0 {
-					a.Taken = &route
-					a.Targets = targets(s, route)
-				}
+	for _, route := range v.Routes(r.URL.Host) {
+		verdict := Verdict{Route: route, Unreached: a.Taken != nil}
+		if a.Taken == nil {
+			if verdict.Against, err = against(route.Match, req); err != nil {
+				return nil, err
 			}
-			a.Routes = append(a.Routes, verdict)
+			if len(verdict.Against) == 0 {
+				a.Taken = &route
+				a.Targets = targets(v, s, route.Route)
+			}
 		}
+		a.Routes = append(a.Routes, verdict)
 	}
 	return a, nil
 }
@@ -123,15 +126,20 @@ func against(m resolver.Match, req *resolver.Request) ([]string, error) {
 	return out, nil
 }
 
-func targets(s *resolver.Service, r resolver.Route) []Target {
+func targets(v *publish.View, s *resolver.Service, r resolver.Route) []Target {
 	var total float64
 	for _, t := range r.To {
 		total += float64(t.Weight)
 	}
 	var out []Target
 	for _, t := range r.To {
-		c, ok := s.Clusters[t.Cluster]
-		one := Target{Name: t.Cluster, Share: 1, Missing: !ok, Cluster: c}
+		one := Target{Name: t.Cluster, Share: 1, Missing: true}
+		if known, ok := s.Clusters[t.Cluster]; ok {
+			one.Missing = false
+			one.Cluster, _ = v.Configured(t.Cluster)
+			one.Cluster.Endpoints = known.Endpoints
+			one.Serving = v.Serving(t.Cluster)
+		}
 		if len(r.To) > 1 && total > 0 {
 			one.Share = float64(t.Weight) / total
 		}
@@ -163,13 +171,42 @@ func (a *Answer) Print(w io.Writer) {
 	if a.Taken.Unsupported != "" {
 		fmt.Fprintf(w, "  calls fail: %s\n", a.Taken.Unsupported)
 	}
-	fmt.Fprintf(w, "  policy: %s\n", Policy(a.Taken.Policy))
+	printLines(w, "  ", Route(*a.Taken, a.Limits))
 	for _, t := range a.Targets {
-		t.print(w)
+		t.print(w, a.Limits)
+	}
+	a.printLost(w)
+}
+
+func printLines(w io.Writer, indent string, lines []Line) {
+	for _, l := range lines {
+		fmt.Fprintf(w, "%s%s\n", indent, l)
 	}
 }
 
-func (t Target) print(w io.Writer) {
+// printLost writes what is configured of all that and other clients can't do.
+func (a *Answer) printLost(w io.Writer) {
+	for _, d := range []publish.Dialect{publish.Envoy, publish.GRPCLeast} {
+		lost := a.Taken.Lost(d, true)
+		for _, t := range a.Targets {
+			lost = append(lost, t.Cluster.Lost(d)...)
+		}
+		said := map[publish.Loss]bool{}
+		for _, l := range lost {
+			if len(said) == 0 {
+				fmt.Fprintf(w, "  lost where the caller is %s:\n", callers[d])
+			}
+			if !said[l] {
+				fmt.Fprintf(w, "    %s: %s%s\n", l.Part, l.What, from(l.Origin))
+			}
+			said[l] = true
+		}
+	}
+}
+
+var callers = map[publish.Dialect]string{publish.Envoy: "a proxy (Envoy)", publish.GRPCLeast: "gRPC's own client"}
+
+func (t Target) print(w io.Writer, limits Limits) {
 	fmt.Fprintf(w, "  cluster %s: %.4g %%, ", t.Name, 100*t.Share)
 	kind, hosts := t.Cluster.Balance.Kind, t.Cluster.Endpoints
 	switch {
@@ -183,10 +220,12 @@ func (t Target) print(w io.Writer) {
 	default:
 		fmt.Fprintf(w, "%s, %d endpoints\n", kind, len(hosts))
 	}
-	for _, line := range Cluster(t.Cluster) {
-		fmt.Fprintf(w, "    %s\n", line)
-	}
+	printLines(w, "    ", Cluster(t.Cluster))
 	for _, h := range hosts {
 		fmt.Fprintf(w, "    %s\n", Endpoint(h))
+	}
+	if demands := Serving(t.Serving, limits); len(demands) > 0 {
+		fmt.Fprintln(w, "    its servers, as far as they are the mesh's library's:")
+		printLines(w, "      ", demands)
 	}
 }

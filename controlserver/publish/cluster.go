@@ -42,6 +42,15 @@ func (c Cluster) Lost(d Dialect) []Loss {
 	return lost
 }
 
+// Configured is a cluster without its endpoints as it is configured: a client is told of what its dialect can do.
+func (v *View) Configured(name string) (Cluster, bool) {
+	s, port, subset, ok := v.parse(name)
+	if !ok {
+		return Cluster{}, false
+	}
+	return v.cluster(s, port, subset), true
+}
+
 // cluster is the policy of a cluster, without its endpoints, as it is configured.
 func (v *View) cluster(s *catalog.Service, port catalog.Port, subset string) Cluster {
 	rule := v.traffic(s, port, subset)
@@ -60,7 +69,7 @@ func (v *View) cluster(s *catalog.Service, port catalog.Port, subset string) Clu
 			Admission:      calls.Admission,
 			Off:            calls.Off,
 		},
-		From: withBlocks(rule.from, calls.Origins, clusterBlocks),
+		From: v.withBlocks(rule.from, calls.Origins, clusterBlocks),
 	}
 }
 

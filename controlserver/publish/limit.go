@@ -11,6 +11,8 @@ import (
 
 // limitRoute leaves of a route's policy what clients of the dialect can do, and says what else was configured.
 // hasGlobal is whether they can be told where the rate limit service is.
+//
+// Only a TrafficPolicy, which comes after a VirtualService, says of faults what not everybody can do.
 func (d Dialect) limitRoute(p resilience.Policy, from Origins, hasGlobal bool) (resilience.Policy, []Loss) {
 	l := losses{dialect: d, from: from}
 	switch {
@@ -24,7 +26,12 @@ func (d Dialect) limitRoute(p resilience.Policy, from Origins, hasGlobal bool) (
 		if !hasGlobal {
 			p.Global = drop(&l, GlobalRate, p.Global, "the control server tells no address of a rate limit service")
 		}
-		p.Bandwidth = bandwidthOfEnvoy(p.Bandwidth)
+		if g := p.Global; g != nil && (g.Lease.Closed || g.Timeout != 0) {
+			l.say(GlobalRate, "a proxy waits 20ms for the rate limit service, and lets calls go that it can't ask for")
+		}
+		if b := p.Bandwidth; b.Request.BytesPerSecond > 0 && b.Response.BytesPerSecond > 0 && b.Request != b.Response {
+			l.say(Bandwidth, "a proxy has one bound for both ways, the greater one")
+		}
 		return p, l.all
 	}
 	p = turnOff(p)
@@ -119,11 +126,11 @@ func faultOfProxy(l *losses, f *resilience.Fault, who string) *resilience.Fault 
 	}
 	out := *f
 	if out.Break.Kind != resilience.NoBreak {
-		l.say(Fault, who+" does not break connections on purpose")
+		l.sayLast(Fault, who+" does not break connections on purpose")
 		out.Break, out.BreakPercent = resilience.Break{}, resilience.Fraction{}
 	}
 	if out.ByHeader && (out.Delay > 0 || out.Abort != (resilience.Abort{}) || out.BytesPerSecond > 0) {
-		l.say(Fault, who+" takes faults from headers or from the configuration, not both: headers are not asked")
+		l.sayLast(Fault, who+" takes faults from headers or from the configuration, not both: headers are not asked")
 		out.ByHeader = false
 	}
 	return someFault(out)
@@ -135,11 +142,11 @@ func faultOfGRPC(l *losses, f *resilience.Fault) *resilience.Fault {
 	}
 	out := *f
 	if out.BytesPerSecond > 0 {
-		l.say(Fault, "gRPC's own client does not slow answers down")
+		l.sayLast(Fault, "gRPC's own client does not slow answers down")
 		out.BytesPerSecond, out.SlowPercent = 0, resilience.Fraction{}
 	}
 	if out.MaxActive > 0 {
-		l.say(Fault, fmt.Sprintf("gRPC's own client counts %d at a time for all routes of a process together", out.MaxActive))
+		l.sayLast(Fault, fmt.Sprintf("gRPC's own client counts %d at a time for all routes of a process together", out.MaxActive))
 	}
 	return someFault(out)
 }
@@ -152,31 +159,25 @@ func someFault(f resilience.Fault) *resilience.Fault {
 	return &f
 }
 
-// bandwidthOfEnvoy is in whole KiB.
-func bandwidthOfEnvoy(b resilience.Bandwidths) resilience.Bandwidths {
-	for _, one := range []*resilience.Bandwidth{&b.Request, &b.Response} {
-		if one.BytesPerSecond > 0 {
-			one.BytesPerSecond = max(one.BytesPerSecond>>10, 1) << 10
-		}
-	}
-	return b
-}
-
 // onGRPC are the conditions that gRPC's clients know (gRFC A44).
 const onGRPC = resilience.OnCancelled | resilience.OnDeadlineExceeded | resilience.OnInternal | resilience.OnResourceExhausted | resilience.OnUnavailable
 
 // mostTries is how many attempts gRPC's clients make of a call, whatever they are told (gRFC A6).
 const mostTries = 5
 
+// byItself are those on which gRPC's clients try again without being told, since nothing has reached the server.
+const byItself = resilience.OnConnectFailure | resilience.OnRefusedStream | resilience.OnResetBeforeRequest | resilience.OnHTTP3PostConnectFailure
+
 // retryOfGRPC only says what is lost: gRPC passes over it.
 func retryOfGRPC(l *losses, r resilience.Retry) resilience.Retry {
 	if r.Attempts == 0 || r.On == 0 {
 		return r
 	}
-	if other := r.On &^ onGRPC; r.On&onGRPC == 0 {
-		l.say(Retries, "gRPC's own client retries nothing: it knows none of the conditions "+other.String())
-		return r
-	} else if other != 0 {
+	other := r.On &^ (onGRPC | byItself)
+	if r.Answers == nil {
+		other &^= resilience.OnRetriableStatusCodes | resilience.OnRetriableHeaders
+	}
+	if other != 0 {
 		l.say(Retries, grpcHas+"no retries on "+other.String())
 	}
 	if r.TryTimeout > 0 {

@@ -42,17 +42,13 @@ const (
 
 // An Origin is where something is configured.
 type Origin struct {
+	Object *catalog.Object
 	Field  string // "spec.http[0].timeout"
-	object *catalog.Object
-	policy string // instead of object
 }
 
 // String is "Kind/namespace/name at file:line".
 func (o Origin) String() string {
-	if o.object == nil {
-		return o.policy
-	}
-	return o.object.Key().String() + " at " + o.object.At(o.Field).String()
+	return o.Object.Key().String() + " at " + o.Object.At(o.Field).String()
 }
 
 // below is the origin of a field of what stands at o.
@@ -81,8 +77,10 @@ type Loss struct {
 	What string
 }
 
-// String is "Kind/namespace/name at file:line: field: what is lost".
-func (l Loss) String() string { return l.Origin.String() + ": " + l.Field + ": " + l.What }
+// String is "file:line: Kind/namespace/name: field: what is lost", as a finding.
+func (l Loss) String() string {
+	return l.Object.At(l.Field).String() + ": " + l.Object.Key().String() + ": " + l.Field + ": " + l.What
+}
 
 // losses collects what is lost of the parts of a value.
 type losses struct {
@@ -95,6 +93,13 @@ type losses struct {
 func (l *losses) say(p Part, what string) {
 	for _, o := range l.from[p] {
 		l.all = append(l.all, Loss{l.dialect, o, p, what})
+	}
+}
+
+// sayLast says it of what was configured last alone.
+func (l *losses) sayLast(p Part, what string) {
+	if all := l.from[p]; len(all) > 0 {
+		l.all = append(l.all, Loss{l.dialect, all[len(all)-1], p, what})
 	}
 }
 

@@ -23,8 +23,9 @@ import (
 
 // A Publisher makes the views of one catalog. It is safe for concurrent use.
 type Publisher struct {
-	config  Config
-	catalog *catalog.Catalog
+	config   Config
+	catalog  *catalog.Catalog
+	policies map[string]*catalog.Object
 	// Whether something turns on the caller's labels, and on its service account.
 	labelled, accounted bool
 
@@ -49,7 +50,7 @@ type Lookup func(name string) []string
 
 // New returns the Publisher of a catalog.
 func New(c *catalog.Catalog, config Config) *Publisher {
-	p := &Publisher{config: config, catalog: c, views: map[string]*View{}}
+	p := &Publisher{config: config, catalog: c, policies: policiesOf(c), views: map[string]*View{}}
 	p.accounted = c.TellsCallersApart()
 	p.labelled = p.accounted
 	for _, vs := range c.VirtualServices() {
@@ -69,7 +70,7 @@ func (p *Publisher) View(c Client) *View {
 	defer p.mu.Unlock()
 	v := p.views[key]
 	if v == nil {
-		v = &View{config: p.config, catalog: p.catalog, client: c, lost: map[Loss]bool{}}
+		v = &View{config: p.config, catalog: p.catalog, policies: p.policies, client: c, lost: map[Loss]bool{}}
 		p.views[key] = v
 	}
 	return v
@@ -110,9 +111,10 @@ func Names(c *catalog.Catalog, rateLimits string) map[string]bool {
 
 // A View is the catalog as one sort of client sees it. What it says does not change. It is safe for concurrent use.
 type View struct {
-	config  Config
-	catalog *catalog.Catalog
-	client  Client
+	config   Config
+	catalog  *catalog.Catalog
+	policies map[string]*catalog.Object // by what their origins say
+	client   Client
 
 	mu   sync.Mutex
 	lost map[Loss]bool

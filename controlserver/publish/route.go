@@ -55,7 +55,7 @@ func (v *View) routes(s *catalog.Service, port catalog.Port) []Route {
 	for i, rule := range rules {
 		route := Route{
 			Route: resolver.Route{Name: rule.GetName(), To: v.targets(vs, rule.GetRoute(), s, port), Policy: policy(rule)},
-			From:  origins(rule, Origin{Field: fmt.Sprintf("spec.http[%d]", i), object: vs.Object}),
+			From:  origins(rule, Origin{Field: fmt.Sprintf("spec.http[%d]", i), Object: vs.Object}),
 		}
 		v.apply(&route, s, port, rule.GetName())
 		if len(rule.GetRoute()) == 0 {
@@ -83,7 +83,7 @@ func (v *View) routes(s *catalog.Service, port catalog.Port) []Route {
 func (v *View) apply(r *Route, s *catalog.Service, port catalog.Port, rule string) {
 	calls := v.catalog.ClientPolicy(v.caller(), s, port.Number, rule)
 	calls.Apply(&r.Policy)
-	r.From = withBlocks(r.From, calls.Origins, routeBlocks)
+	r.From = v.withBlocks(r.From, calls.Origins, routeBlocks)
 }
 
 // A Skipped is a match of a VirtualService that a client is not told of.
@@ -215,6 +215,4 @@ func text(s *networking.StringMatch) resolver.StringMatch {
 	return resolver.StringMatch{Kind: resolver.StringPresent}
 }
 
-func sorted[V any](m map[string]V) []string {
-	return slices.SortedFunc(maps.Keys(m), cmp.Compare[string])
-}
+func sorted[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

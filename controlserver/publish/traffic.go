@@ -47,12 +47,12 @@ func stated(objects []*catalog.Object, subset string) (all, narrow Origin) {
 		if !ok {
 			continue
 		}
-		if all.object == nil && spec.GetTrafficPolicy() != nil {
-			all = Origin{Field: "spec.trafficPolicy", object: o}
+		if all.Object == nil && spec.GetTrafficPolicy() != nil {
+			all = Origin{Field: "spec.trafficPolicy", Object: o}
 		}
 		i := slices.IndexFunc(spec.GetSubsets(), func(s *networking.Subset) bool { return s.GetName() == subset })
-		if narrow.object == nil && i >= 0 {
-			narrow = Origin{Field: fmt.Sprintf("spec.subsets[%d].trafficPolicy", i), object: o}
+		if narrow.Object == nil && i >= 0 {
+			narrow = Origin{Field: fmt.Sprintf("spec.subsets[%d].trafficPolicy", i), Object: o}
 		}
 	}
 	return all, narrow
