@@ -33,6 +33,7 @@ import (
 	"github.com/weftmesh/weft/mesh/internal/engine"
 	"github.com/weftmesh/weft/mesh/internal/grpcadapter"
 	"github.com/weftmesh/weft/mesh/internal/httpadapter"
+	"github.com/weftmesh/weft/mesh/internal/ratelimit"
 	"github.com/weftmesh/weft/mesh/internal/tcpadapter"
 	"github.com/weftmesh/weft/mesh/internal/telemetry"
 	"github.com/weftmesh/weft/resolver"
@@ -44,7 +45,8 @@ type Mesh struct {
 	settings settings
 	engine   *engine.Engine
 	http     *httpadapter.RoundTripper
-	xds      *xds.Client // nil with WithResolver
+	xds      *xds.Client        // nil with WithResolver
+	limiter  *ratelimit.Limiter // nil with WithResolver
 
 	closing sync.Once
 }
@@ -71,13 +73,15 @@ func New(ctx context.Context, opts ...Option) (*Mesh, error) {
 		return nil, fmt.Errorf("mesh: %w", err)
 	}
 	source := s.resolver
+	var limiter engine.Limiter
 	if source == nil {
 		if m.xds, err = s.client(); err != nil {
 			return nil, fmt.Errorf("mesh: %w", err)
 		}
-		source = m.xds
+		m.limiter = ratelimit.New(m.xds)
+		source, limiter = m.xds, m.limiter
 	}
-	m.engine = engine.New(engine.Config{Resolver: source, Observer: observer, Logger: s.logger})
+	m.engine = engine.New(engine.Config{Resolver: source, Observer: observer, Limiter: limiter, Logger: s.logger})
 	m.http = httpadapter.New(m.engine, httpadapter.Config{AllowAny: s.outbound == AllowAny})
 	s.logger.Warn("mesh: no identity: calls are plaintext and not authenticated")
 	return m, nil
@@ -171,6 +175,7 @@ func (m *Mesh) Close() error {
 		m.engine.Close()
 		m.http.Close()
 		if m.xds != nil {
+			_ = m.limiter.Close() // an error says that it was closed
 			err = m.xds.Close()
 		}
 	})

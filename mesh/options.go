@@ -52,7 +52,9 @@ func WithBootstrap(pathOrJSON string) Option { return func(s *settings) { s.boot
 // later ones are fallbacks. It is shorthand for a bootstrap.
 func WithControlServer(addr ...string) Option { return func(s *settings) { s.servers = addr } }
 
-// WithResolver configures the mesh without a control plane, for instance from a [resolver.Static].
+// WithResolver configures the mesh without a control plane, for instance from a [resolver.Static]. Limits of
+// all processes together, which a control server counts, then do what they are configured to do while it can't be asked;
+// so they do with a control plane that has no rate limit service, such as istiod.
 func WithResolver(r resolver.Resolver) Option { return func(s *settings) { s.resolver = r } }
 
 // WithService says who this process is: the name of its service ("payments", or

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -150,6 +151,38 @@ func (c *Client) Status() Status {
 	}
 	<-c.done
 	return c.last
+}
+
+// Server is the control server in use, or tried last.
+func (c *Client) Server() string {
+	s, err := c.server()
+	if err != nil {
+		return c.last.Server
+	}
+	return s.uri
+}
+
+// Dial makes a connection of its own to [Client.Server], for what else than configuration it serves. It is not
+// made before it is used, and is the caller's to close. The options are added to those of the configuration's connection.
+func (c *Client) Dial(options ...grpc.DialOption) (*grpc.ClientConn, error) {
+	s, err := c.server()
+	if err != nil {
+		return nil, err
+	}
+	return s.dial(slices.Concat(c.dial, options))
+}
+
+func (c *Client) server() (server, error) {
+	got := make(chan server, 1)
+	if c.mail.post(func(k *core) { got <- *k.link.server() }) {
+		select {
+		case s := <-got:
+			return s, nil
+		case <-c.done:
+		}
+	}
+	<-c.done
+	return server{}, errClosed
 }
 
 // Close unsubscribes from everything, so that the control server deregisters this

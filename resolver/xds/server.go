@@ -6,9 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 )
 
 // A server is one control server of the bootstrap.
@@ -16,6 +20,32 @@ type server struct {
 	uri      string
 	creds    channelCreds
 	features features
+}
+
+const (
+	// Of the connection to a control server (gRFC A57).
+	keepaliveTime    = 5 * time.Minute
+	keepaliveTimeout = 20 * time.Second
+	connectTimeout   = 10 * time.Second
+	// mostResponse bounds one response, in bytes.
+	mostResponse = 16 << 20
+)
+
+// dial makes a connection to the server, which begins when it is used.
+func (s server) dial(more []grpc.DialOption) (*grpc.ClientConn, error) {
+	creds, ferr := s.creds.transport()
+	if ferr != nil {
+		return nil, fmt.Errorf("bootstrap: channel_creds.%s %s", ferr.field, ferr.text)
+	}
+	options := append([]grpc.DialOption{
+		grpc.WithTransportCredentials(creds),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTimeout}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(mostResponse)),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableRetry(),
+	}, more...)
+	return grpc.NewClient(s.uri, options...)
 }
 
 // features are the server features that are known; others are ignored.

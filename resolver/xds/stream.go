@@ -2,7 +2,6 @@ package xds
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -10,18 +9,7 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/keepalive"
-)
-
-const (
-	// Of the connection to a control server (gRFC A57).
-	keepaliveTime    = 5 * time.Minute
-	keepaliveTimeout = 20 * time.Second
-	connectTimeout   = 10 * time.Second
-	// mostResponse bounds one response, in bytes.
-	mostResponse = 16 << 20
 )
 
 // A stream is one attempt at a conversation, with a connection of its own: when to
@@ -69,19 +57,7 @@ func (s *stream) run() {
 }
 
 func (s *stream) talk() error {
-	creds, ferr := s.server.creds.transport()
-	if ferr != nil {
-		return fmt.Errorf("bootstrap: channel_creds.%s %s", ferr.field, ferr.text)
-	}
-	options := append([]grpc.DialOption{
-		grpc.WithTransportCredentials(creds),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTimeout}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(mostResponse)),
-		grpc.WithDisableServiceConfig(),
-		grpc.WithDisableRetry(),
-	}, s.dial...)
-	conn, err := grpc.NewClient(s.server.uri, options...)
+	conn, err := s.server.dial(s.dial)
 	if err != nil {
 		return err
 	}
