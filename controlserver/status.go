@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -75,12 +76,16 @@ func (s *Server) Status() web.Status {
 	s.mu.Unlock()
 	out := web.Status{
 		Started: s.started, Changed: w.changed, Generation: w.generation, Listen: s.Addr(),
-		Findings: []web.Finding{}, Services: []web.Service{}, Clients: []web.Client{},
+		Findings: []web.Finding{}, Switches: []web.Switch{}, Lost: []web.Loss{}, Services: []web.Service{}, Clients: []web.Client{},
 	}
 	for _, f := range w.findings {
 		out.Findings = append(out.Findings, web.Finding{Severity: f.Severity.String(), Text: f.String()})
 	}
 	if w.catalog != nil {
+		out.Switches = append(out.Switches, switches(w.catalog)...)
+		for _, l := range w.publisher.Lost() {
+			out.Lost = append(out.Lost, web.Loss{Client: l.Dialect.String(), Text: l.String()})
+		}
 		for _, svc := range w.catalog.Services() {
 			out.Services = append(out.Services, serviceStatus(svc))
 		}
@@ -89,6 +94,53 @@ func (s *Server) Status() web.Status {
 		out.Clients = append(out.Clients, clientStatus(c))
 	}
 	return out
+}
+
+// switches are the policies that turn others off.
+func switches(c *catalog.Catalog) (out []web.Switch) {
+	for _, o := range c.Objects() {
+		if o.Traffic == nil || len(o.Traffic.Disable) == 0 {
+			continue
+		}
+		s := web.Switch{For: holdsFor(c, o), At: o.Key().String() + " at " + o.At("spec.disable").String()}
+		for _, kind := range o.Traffic.Disable {
+			s.Kinds = append(s.Kinds, string(kind))
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// holdsFor says what a TrafficPolicy holds for.
+func holdsFor(c *catalog.Catalog, o *catalog.Object) string {
+	t, f := o.Traffic.Target, o.Traffic.From
+	text := "everything in namespace " + o.Namespace
+	if o.Namespace == catalog.RootNamespace {
+		text = "the whole mesh"
+	}
+	if t != nil {
+		text = c.Expand(o.Namespace, t.Service)
+		if t.Port != 0 {
+			text += fmt.Sprintf(", port %d", t.Port)
+		}
+		if t.Route != "" {
+			text += ", route " + t.Route
+		}
+	}
+	if f == nil {
+		return text
+	}
+	text += ", to callers"
+	if f.Namespace != "" {
+		text += " of namespace " + f.Namespace
+	}
+	if f.ServiceAccount != "" {
+		text += " of service account " + f.ServiceAccount
+	}
+	for _, k := range slices.Sorted(maps.Keys(f.Labels)) {
+		text += " with the label " + k + "=" + f.Labels[k]
+	}
+	return text
 }
 
 func serviceStatus(s *catalog.Service) web.Service {

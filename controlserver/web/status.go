@@ -17,6 +17,10 @@ type Status struct {
 	Listen     string    `json:"listen"`     // where clients connect to
 	// Findings are about the newest configuration; the last good version of what they refuse is in use.
 	Findings []Finding `json:"findings"`
+	// Switches are the kinds of policy that are turned off.
+	Switches []Switch `json:"switches"`
+	// Lost is what connected clients can't do of what they asked for.
+	Lost     []Loss    `json:"lost"`
 	Services []Service `json:"services"`
 	Clients  []Client  `json:"clients"`
 }
@@ -25,6 +29,19 @@ type Status struct {
 type Finding struct {
 	Severity string `json:"severity"` // "error" or "warning"
 	Text     string `json:"text"`     // file:line: Kind/namespace/name: field: what
+}
+
+// A Switch is a policy that turns others off.
+type Switch struct {
+	Kinds []string `json:"kinds"` // "retries"
+	For   string   `json:"for"`   // what it holds for, in words
+	At    string   `json:"at"`    // Kind/namespace/name at file:line
+}
+
+// A Loss is something configured that a kind of client can't do.
+type Loss struct {
+	Client string `json:"client"` // "grpc", "envoy"
+	Text   string `json:"text"`   // file:line: Kind/namespace/name: field: what
 }
 
 // A Service is a name that can be called.
@@ -97,7 +114,13 @@ code{font-size:.9em;white-space:nowrap}td>code:only-child{white-space:normal}.er
 {{if .Findings}}<section><table>{{range .Findings}}<tr><td class="{{.Severity}}">{{.Severity}}<td><code>{{.Text}}</code></tr>{{end}}</table></section>
 <p class="dim">Of what has an error, the last good version stays in use.</p>
 {{else}}<p class="dim">None: all of the configuration is in use.</p>{{end}}
-<h2>Services <small>{{len .Services}}</small></h2>
+{{if .Switches}}<h2>Turned off <small>{{len .Switches}}</small></h2>
+<section><table><tr><th>Policies<th>For<th>By</tr>
+{{range .Switches}}<tr><td class="warning">{{range $i, $k := .Kinds}}{{if $i}}, {{end}}{{$k}}{{end}}<td>{{.For}}<td><code>{{.At}}</code></tr>{{end}}</table></section>
+{{end}}{{if .Lost}}<h2>Beyond some clients <small>{{len .Lost}}</small></h2>
+<section><table><tr><th>Clients<th>Cannot do</tr>{{range .Lost}}<tr><td>{{.Client}}<td><code>{{.Text}}</code></tr>{{end}}</table></section>
+<p class="dim">Clients of these kinds have asked for it, and do without.</p>
+{{end}}<h2>Services <small>{{len .Services}}</small></h2>
 {{if .Services}}<section><table><tr><th>Name<th>Ports<th>Endpoints</tr>
 {{range .Services}}<tr><td>{{.Host}}<td>{{range .Ports}}{{.}} {{end}}<td>{{range .Endpoints}}<div><code>{{.Addr}}</code>{{if and (ne .Health "UNKNOWN") (ne .Health "HEALTHY")}} <span class="warning">{{.Health}}</span>{{end}} <span class="dim">{{range $k, $v := .Labels}}{{$k}}={{$v}} {{end}}</span></div>{{else}}<span class="warning">none</span>{{end}}</tr>{{end}}</table></section>
 {{else}}<p class="dim">None.</p>{{end}}

@@ -76,6 +76,12 @@ func show(out io.Writer, s web.Status) {
 	for _, f := range s.Findings {
 		fmt.Fprintf(out, "%s: %s\n", f.Severity, f.Text)
 	}
+	for _, w := range s.Switches {
+		fmt.Fprintf(out, "turned off: %s, for %s, by %s\n", strings.Join(w.Kinds, ", "), w.For, w.At)
+	}
+	for _, l := range s.Lost {
+		fmt.Fprintf(out, "beyond %s: %s\n", l.Client, l.Text)
+	}
 	fmt.Fprintln(out)
 	services(out, s.Services)
 	fmt.Fprintln(out)
