@@ -82,23 +82,30 @@ type service struct {
 	watches []*watch[resolver.Service]
 
 	// adopted are the routes in use: the newest of which all clusters had resolved
-	// or failed. Its generation is 0 before the first.
+	// or failed. It is of no generation before the first.
 	adopted table
+	// newest is the table that was made last.
+	newest table
 	// value is what was reported last, made of parts.
 	value *resolver.Service
-	gen   uint64
+	gen   generation
 	parts map[string]part
 	err   error // what was complained of last; nil after a good report
 
 	waits []string // what the server has not answered for
 }
 
-// A table is virtual hosts and what they name.
+// A table is virtual hosts and what they name, under what their listener says for all of them.
 type table struct {
-	gen     uint64
+	gen     generation
 	hosts   []resolver.VirtualHost
 	targets []string
+	over    *overlay
 }
+
+// A generation is the contents that a table was made from; the second is 0 where the
+// listener says nothing.
+type generation struct{ routes, listener uint64 }
 
 // A part is the contents, by generation, that a cluster was made from, or why it was not.
 type part struct {
@@ -117,10 +124,10 @@ func (s *service) rebuild(c *core) {
 			return
 		}
 	}
-	if newest.gen != 0 && s.resolved(c, newest) {
+	if newest.gen != (generation{}) && s.resolved(c, newest) {
 		s.adopted = newest
 	}
-	if s.adopted.gen == 0 {
+	if s.adopted.gen == (generation{}) {
 		if err != nil {
 			s.complain(fmt.Errorf("service %q: %w [node %s]", s.name, err, c.client.node.GetId()))
 		}
@@ -151,7 +158,7 @@ func (s *service) routes(c *core) (table, error) {
 	case l.content.inbound != nil:
 		return table{}, fmt.Errorf("%s: is a server's, without routes", l)
 	case l.content.routeConfig == "":
-		return table{l.content.gen, l.content.virtualHosts, l.content.targets}, l.err
+		return table{generation{routes: l.content.gen}, l.content.virtualHosts, l.content.targets, l.content.over}, l.err
 	}
 	r := c.use(s, routes, l.content.routeConfig)
 	switch {
@@ -163,9 +170,25 @@ func (s *service) routes(c *core) (table, error) {
 	case r.content == nil:
 		return table{}, r.err
 	case r.err != nil:
-		return table{r.content.gen, r.content.virtualHosts, r.content.targets}, r.err
+		return s.overlaid(l.content, r.content), r.err
 	}
-	return table{r.content.gen, r.content.virtualHosts, r.content.targets}, l.err
+	return s.overlaid(l.content, r.content), l.err
+}
+
+// overlaid is the routes of r under what their listener says for all routes. It is made anew only
+// when one of the two changes.
+func (s *service) overlaid(l, r *content) table {
+	gen := generation{routes: r.gen}
+	if l.over != nil {
+		gen.listener = l.gen
+	}
+	if s.newest.gen != gen {
+		s.newest = table{gen, r.virtualHosts, r.targets, l.over}
+		if l.over != nil || r.incomplete {
+			s.newest.hosts = l.over.apply(r.virtualHosts)
+		}
+	}
+	return s.newest
 }
 
 // resolved asks for the clusters of t, and their endpoints, and reports whether
@@ -205,6 +228,7 @@ func (s *service) build(c *core) (*resolver.Service, map[string]part, []error) {
 			continue
 		}
 		cluster, p := r.content.cluster, part{cluster: r.content.gen}
+		s.adopted.over.admit(&cluster)
 		if r.content.endpointsName != "" {
 			e := c.use(s, endpoints, r.content.endpointsName)
 			if e.err != nil {

@@ -55,6 +55,8 @@ type content struct {
 	virtualHosts []resolver.VirtualHost
 	targets      []string          // the clusters that the virtual hosts name, each once
 	inbound      *resolver.Inbound // of a listener: it is a server's
+	over         *overlay          // of a listener: what holds for all routes; nil says nothing
+	incomplete   bool              // the routes leave something for their listener to say
 
 	// Of clusters.
 	cluster       resolver.Cluster
@@ -82,9 +84,12 @@ var decoders = [kinds]func(*anypb.Any) (*content, error){
 		if err != nil {
 			return nil, err
 		}
+		over := overlayOf(l)
+		if over != nil || incomplete(l.VirtualHosts) {
+			l.VirtualHosts = over.apply(l.VirtualHosts)
+		}
 		return &content{name: l.Name, routeConfig: l.RouteConfig, virtualHosts: l.VirtualHosts,
-			targets: targetsOf(l.VirtualHosts), inbound: l.Inbound,
-			warnings: append(l.Warnings, unservedRoutes(l.VirtualHosts)...)}, nil
+			targets: targetsOf(l.VirtualHosts), inbound: l.Inbound, over: over, warnings: l.Warnings}, nil
 	},
 	routes: func(a *anypb.Any) (*content, error) {
 		t, err := wire.DecodeRouteTable(a)
@@ -92,15 +97,14 @@ var decoders = [kinds]func(*anypb.Any) (*content, error){
 			return nil, err
 		}
 		return &content{name: t.Name, virtualHosts: t.VirtualHosts, targets: targetsOf(t.VirtualHosts),
-			warnings: append(t.Warnings, unservedRoutes(t.VirtualHosts)...)}, nil
+			incomplete: incomplete(t.VirtualHosts), warnings: t.Warnings}, nil
 	},
 	clusters: func(a *anypb.Any) (*content, error) {
 		c, err := wire.DecodeCluster(a)
 		if err != nil {
 			return nil, err
 		}
-		return &content{name: c.Name, cluster: c.Cluster, endpointsName: c.EndpointsName,
-			warnings: append(c.Warnings, unservedCluster(&c.Cluster)...)}, nil
+		return &content{name: c.Name, cluster: c.Cluster, endpointsName: c.EndpointsName, warnings: c.Warnings}, nil
 	},
 	endpoints: func(a *anypb.Any) (*content, error) {
 		e, err := wire.DecodeEndpoints(a)
