@@ -25,6 +25,9 @@ const (
 	callerFact  = "caller"
 )
 
+// nameKey is the key of an entry that is no fact but names the limit: every call has it (Envoy generic_key).
+const nameKey = "generic_key"
+
 // lastStage is the last number of a stage (Envoy).
 const lastStage = 10
 
@@ -207,6 +210,17 @@ func decodeEntry(p *place, m *routev3.RateLimit_Action) (e resilience.Entry, ok 
 	switch a := m.GetActionSpecifier().(type) {
 	case *routev3.RateLimit_Action_RemoteAddress_:
 		return resilience.Entry{Key: addressFact}, true
+	case *routev3.RateLimit_Action_GenericKey_:
+		q := p.in("generic_key")
+		q.ignores(a.GenericKey, "descriptor_value", "descriptor_key")
+		if a.GenericKey.GetDescriptorValue() == "" {
+			q.refuse("descriptor_value", "empty")
+		}
+		if key := a.GenericKey.GetDescriptorKey(); key != "" && key != nameKey {
+			q.warn("descriptor_key", other, key, nameKey)
+			return e, false
+		}
+		return resilience.Entry{Key: nameKey, Value: a.GenericKey.GetDescriptorValue()}, true
 	case *routev3.RateLimit_Action_RequestHeaders_:
 		q := p.in("request_headers")
 		h := a.RequestHeaders
@@ -274,6 +288,11 @@ func encodeLimits(descriptors [][]resilience.Entry, rest fields) (limits []*rout
 
 // actionOf is what gives an Envoy the entry; nil if it can't have it.
 func actionOf(e resilience.Entry) *routev3.RateLimit_Action {
+	if e.Key == nameKey && e.Value != "" {
+		return &routev3.RateLimit_Action{ActionSpecifier: &routev3.RateLimit_Action_GenericKey_{
+			GenericKey: &routev3.RateLimit_Action_GenericKey{DescriptorValue: e.Value},
+		}}
+	}
 	if e.Key == addressFact && e.Value == "" {
 		return &routev3.RateLimit_Action{ActionSpecifier: &routev3.RateLimit_Action_RemoteAddress_{RemoteAddress: &routev3.RateLimit_Action_RemoteAddress{}}}
 	}
