@@ -89,7 +89,7 @@ func (v *validator) fault(p *path, f *networking.HTTPFaultInjection) {
 		} else if d.GetFixedDelay() == nil {
 			v.warn(at, "has no effect without fixedDelay")
 		}
-		if d.GetPercentage() == nil && d.GetPercent() == 0 { //nolint:staticcheck // old, and still in use
+		if d.GetPercentage() == nil && d.GetPercent() == 0 {
 			v.warn(at, "no call is delayed without a percentage (Istio)")
 		}
 	}

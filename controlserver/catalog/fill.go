@@ -53,7 +53,7 @@ func (d filler) value(n *yaml.Node, v reflect.Value, p *path) {
 		d.scalar(n, v, p)
 		return
 	}
-	_, isText := v.Addr().Interface().(encoding.TextUnmarshaler)
+	_, isText := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr())
 	switch {
 	case v.Kind() == reflect.Struct:
 		d.object(n, v, p)
@@ -89,6 +89,9 @@ func (d filler) entries(n *yaml.Node, v reflect.Value, p *path) {
 		d.report(n, p, Error, "must be an object, not %s", describe(n))
 		return
 	}
+	if len(n.Content) == 0 {
+		d.report(n, p, Error, "is empty: leave the field out for its default")
+	}
 	v.Set(reflect.MakeMap(v.Type()))
 	for _, f := range fields(n) {
 		fp := p.key(f.key.Value)
@@ -113,7 +116,7 @@ func (d filler) scalar(n *yaml.Node, v reflect.Value, p *path) bool {
 		return fail("must be %s, not %s", kindWanted(v), describe(n))
 	}
 	kind := kindOf(n)
-	if text, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if text, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		if kind == boolScalar {
 			return fail("%s", surprise(n))
 		}
@@ -127,7 +130,7 @@ func (d filler) scalar(n *yaml.Node, v reflect.Value, p *path) bool {
 		if kind != stringScalar {
 			return fail("%s", surprise(n))
 		}
-		if word, ok := v.Interface().(interface{ Words() []string }); ok && !slices.Contains(word.Words(), n.Value) {
+		if word, ok := reflect.TypeAssert[interface{ Words() []string }](v); ok && !slices.Contains(word.Words(), n.Value) {
 			if near := closest(n.Value, word.Words()); near != "" {
 				return fail("unknown value %q; did you mean %q?", n.Value, near)
 			}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/weftmesh/weft/resilience"
 )
 
 // These check the blocks of a client and of a server; nil is a block that is not there.
@@ -14,7 +16,6 @@ func (c *checker) rateLimit(at string, l *RateLimit, server bool) {
 	if l == nil {
 		return
 	}
-	before := len(c.found)
 	switch {
 	case l.Requests == 0 && len(l.Limits) == 0:
 		c.say(at, "bounds nothing: it needs requests or limits")
@@ -44,7 +45,7 @@ func (c *checker) rateLimit(at string, l *RateLimit, server bool) {
 	if l.Requests > 0 {
 		c.bucket(at, l.Requests, l.Per, l.Burst)
 	}
-	if len(c.found) == before {
+	if !slices.ContainsFunc(c.found, func(f Finding) bool { return strings.HasPrefix(f.Field, at) }) {
 		c.values(at, l.value().Check(), "descriptors", "limits")
 	}
 }
@@ -74,6 +75,9 @@ func (c *checker) facts(at string, match map[Fact]string, by []Fact, server bool
 	}
 	for i, f := range by {
 		field := at + ".by[" + strconv.Itoa(i) + "]"
+		if f == "" {
+			c.say(field, "is empty")
+		}
 		if _, twice := match[f]; twice {
 			c.say(field, "%q stands in match already", f)
 		} else if slices.Index(by, f) < i {
@@ -225,12 +229,19 @@ func (c *checker) fault(at string, f *Fault) {
 		if b.After != 0 && b.Break != "resetBody" && b.Break != "slowBody" {
 			c.say(in+".after", "has no effect: %s has no body", b.Break)
 		}
+		if b.After == 0 && b.Break == "slowBody" {
+			c.say(in+".after", "is missing")
+		}
 		if b.Pause != 0 && b.Break != "slowBody" {
 			c.say(in+".pause", "has no effect: %s does not pause", b.Break)
 		}
 		c.share(in+".percent", b.Percent)
 	}
-	c.values(at, f.value().Check(), "abort.code", "abort.grpcStatus", "abort.status", "abort.httpStatus",
+	value := f.value()
+	if value.Abort.GRPC && value.Abort.Status != 0 {
+		value.Abort = resilience.Abort{} // said already
+	}
+	c.values(at, value.Check(), "abort.code", "abort.grpcStatus", "abort.status", "abort.httpStatus",
 		"break.kind", "connection.break", "break.", "connection.", "delayPercent", "delay.percent",
 		"abortPercent", "abort.percent", "slowPercent", "responseRate.percent", "breakPercent", "connection.percent")
 }

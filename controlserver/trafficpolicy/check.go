@@ -187,10 +187,15 @@ func (c *checker) client(b *Client, t *Target, name string) {
 		c.say(at, "is empty")
 	}
 	if t != nil && t.Route != "" {
-		for field, given := range map[string]bool{"breaker": b.Breaker != nil, "hostBreaker": b.HostBreaker != nil, "admission": b.Admission != nil} {
-			if given {
-				c.say(at+"."+field, "is the same for all routes to a service: leave target.route out")
-			}
+		const shared = "is the same for all routes to a service: leave target.route out"
+		if b.Breaker != nil {
+			c.say(at+".breaker", shared)
+		}
+		if b.HostBreaker != nil {
+			c.say(at+".hostBreaker", shared)
+		}
+		if b.Admission != nil {
+			c.say(at+".admission", shared)
 		}
 	}
 	c.rateLimit(at+".rateLimit", b.RateLimit, false)

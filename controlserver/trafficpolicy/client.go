@@ -46,13 +46,14 @@ type Admission struct {
 }
 
 // A Fallback is what a caller gets when the attempts of a call are spent: the last good answer if it is young enough, else
-// the one that is configured. It is for calls that only read. It needs at least one of maxAge and answer.
+// the one that is configured. GET and HEAD requests have it, and unary gRPC calls: where some of these change something, let the
+// target name a route that only reads. It needs at least one of maxAge and answer.
 type Fallback struct {
 	// MaxAge is how old a last good answer may be. Default: none are kept.
 	MaxAge Duration `json:"maxAge"`
 	// MaxAnswers is how many good answers each process keeps. Default: 256.
 	MaxAnswers uint32 `json:"maxAnswers" rule:"max=1000000"`
-	// MaxBytes is how long the body of an answer may be that is kept. Default: 64KiB.
+	// MaxBytes is how long the body of an answer may be that is kept, 64MiB at most. Default: 64KiB.
 	MaxBytes Size `json:"maxBytes" rule:"max=67108864"`
 	// Answer is the configured answer. Default: none.
 	Answer *Answer `json:"answer"`

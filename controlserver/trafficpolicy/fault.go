@@ -28,9 +28,10 @@ type Delay struct {
 
 // An Abort answers calls in the server's place. It has either httpStatus or grpcStatus, or, in a fault that is byHeader, neither.
 type Abort struct {
-	// HTTPStatus is the HTTP status of the answer, 200 to 599; gRPC calls get the gRPC status it stands for.
+	// HTTPStatus is the HTTP status of the answer, 200 to 599; gRPC calls get the gRPC status that it stands for.
 	HTTPStatus uint32 `json:"httpStatus" rule:"min=200,max=599"`
-	// GRPCStatus is the name of the gRPC status of the answer, such as UNAVAILABLE.
+	// GRPCStatus is the name of the gRPC status of the answer, such as UNAVAILABLE; HTTP calls get the HTTP status that it
+	// stands for.
 	GRPCStatus GRPCStatus `json:"grpcStatus"`
 	// Percent of the calls are answered so; 0 are none.
 	Percent *Percent `json:"percent" rule:"required"`
@@ -46,10 +47,11 @@ type ResponseRate struct {
 
 // A Connection breaks connections.
 type Connection struct {
-	// Break is how: "refused" (nobody listens), "resetBody" (reset in the middle of a body), "slowBody" (the body stops again
-	// and again) or "corruptCertificate" (the peer's certificate can't be verified).
+	// Break is how: "refused" (nobody listens), "resetBody" (reset in the middle of an answer's body), "slowBody" (an answer's
+	// body stops again and again) or "corruptCertificate" (the peer's certificate can't be verified).
 	Break Break `json:"break" rule:"required"`
-	// After is how many bytes of the body come through before a resetBody, or between the pauses of a slowBody. Default: none.
+	// After is how many bytes of the body come through before a resetBody, or before each pause of a slowBody. Needed for a
+	// slowBody. Default: none.
 	After Size `json:"after"`
 	// Pause is how long a slowBody stops each time. Needed for it.
 	Pause Duration `json:"pause"`

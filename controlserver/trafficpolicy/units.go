@@ -1,6 +1,7 @@
 package trafficpolicy
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 	"github.com/weftmesh/weft/resilience"
 )
 
-// A Duration is a time such as "1.5s": numbers with the units h, m, s, ms, us and ns.
+// A Duration is a time, more than 0, such as "1.5s": numbers with the units h, m, s, ms, us and ns.
 type Duration time.Duration
 
 // UnmarshalText reads a duration that is not negative.
@@ -63,7 +64,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 // Pattern is what a size looks like.
 func (Size) Pattern() string { return `^[0-9]+(\.[0-9]+)?(B|KiB|MiB|GiB|kB|MB|GB)$` }
 
-// A Percent is a percentage, from 0 to 100.
+// A Percent is a percentage: a number from 0 to 100, of shares of calls to a ten-thousandth.
 type Percent float64
 
 // A Fact is something about a call that limits may turn on: method (HTTP), path (without the query; of gRPC
@@ -96,7 +97,7 @@ type Path string
 
 // UnmarshalText reads a path.
 func (p *Path) UnmarshalText(text []byte) error {
-	if len(text) == 0 || text[0] != '/' || strings.ContainsAny(string(text), "?# ") {
+	if len(text) == 0 || text[0] != '/' || bytes.ContainsAny(text, "?# ") {
 		return fmt.Errorf("%q is not a path such as \"/healthz\"", text)
 	}
 	*p = Path(text)
