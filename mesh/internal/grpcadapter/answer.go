@@ -36,7 +36,7 @@ func (u *unary) Key() (key string, ok bool) {
 	if ch == nil || codec == nil || slices.ContainsFunc(u.options.each, isCredentials) {
 		return "", false
 	}
-	req, err := marshal(codec, u.req)
+	req, err := canonical(codec, u.req)
 	if err != nil {
 		return "", false
 	}
@@ -88,11 +88,15 @@ func (u *unary) keep(out resilience.Outcome) {
 	}
 }
 
-// marshal encodes equal messages alike, as far as the codec does.
-func marshal(codec encoding.CodecV2, m any) ([]byte, error) {
-	if p, ok := m.(proto.Message); ok && codec == registered("proto") {
+// canonical encodes equal messages alike, as far as the codec does.
+func canonical(codec encoding.CodecV2, m any) ([]byte, error) {
+	if p, ok := m.(proto.Message); ok {
 		return proto.MarshalOptions{Deterministic: true}.Marshal(p)
 	}
+	return marshal(codec, m)
+}
+
+func marshal(codec encoding.CodecV2, m any) ([]byte, error) {
 	data, err := codec.Marshal(m)
 	if err != nil {
 		return nil, err

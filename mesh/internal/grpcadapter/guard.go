@@ -21,10 +21,11 @@ import (
 // breaks, or when neither side has sent anything for too long.
 type guard struct {
 	try    *try
-	flow   *engine.Flow
-	idle   time.Duration // 0 never
-	timer  *time.Timer   // nil without idle
+	ctx    context.Context // of the attempt
 	cancel context.CancelFunc
+	flow   *engine.Flow  // nil lets everything through
+	idle   time.Duration // 0 never ends anything
+	timer  *time.Timer   // nil without idle
 	breach atomic.Pointer[breach]
 }
 
@@ -40,14 +41,19 @@ func (t *try) watch() {
 	if flow == nil && idle <= 0 {
 		return
 	}
-	g := &guard{try: t, flow: flow, idle: idle}
-	t.ctx, g.cancel = context.WithCancel(t.ctx)
+	t.guard = newGuard(t.ctx, flow, idle)
+	t.guard.try, t.ctx = t, t.guard.ctx
+}
+
+func newGuard(ctx context.Context, flow *engine.Flow, idle time.Duration) *guard {
+	g := &guard{flow: flow, idle: idle}
+	g.ctx, g.cancel = context.WithCancel(ctx)
 	if idle > 0 {
 		g.timer = time.AfterFunc(idle, func() {
 			g.stop(resilience.Timeout, fmt.Errorf("neither side has sent anything for %v (idle timeout)", idle))
 		})
 	}
-	t.guard = g
+	return g
 }
 
 // end gives up what the guard holds. The attempt is over.
@@ -85,8 +91,8 @@ func (g *guard) pass(flow func(context.Context, int) (int, error), m any) error 
 	if g.flow == nil {
 		return nil
 	}
-	err := pass(g.try.ctx, flow, m)
-	if err != nil && g.try.ctx.Err() == nil {
+	err := pass(g.ctx, flow, m)
+	if err != nil && g.ctx.Err() == nil {
 		g.stop(resilience.Reset, err)
 	}
 	return err

@@ -3,6 +3,7 @@ package grpcadapter
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -177,12 +178,14 @@ func (in *inbound) tail(err error) {
 	}
 }
 
-// refuse is the status of a call that is not handled. gRPC has no way to break a connection, or reset a stream,
-// from within a call: where that is asked for, the call is UNAVAILABLE, which is what a client makes of either.
+// refuse is the status of a call that is not handled. All that goes with it are trailers: headers before them would
+// be an answer to a stream, which its caller could not try elsewhere any more (gRFC A6).
+//
+// gRPC has no way to break a connection, or reset a stream, from within a call: where that is asked for, the
+// call is UNAVAILABLE, which is what a client makes of either.
 func (in *inbound) refuse(r *engine.Refusal) error {
-	in.head()
-	if len(r.Header) > 0 {
-		_ = grpc.SetTrailer(in.ctx, metadataOf(r.Header))
+	if of, own := in.Header(), r.Header; len(of)+len(own) > 0 {
+		_ = grpc.SetTrailer(in.ctx, metadataOf(append(slices.Clip(of), own...)))
 	}
 	if r.Cut {
 		return errCut

@@ -2,7 +2,6 @@ package grpcadapter
 
 import (
 	"errors"
-	"strconv"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -21,39 +20,17 @@ func codeOf(k engine.Kind) codes.Code {
 		return codes.Canceled
 	case engine.RateLimited:
 		return codes.ResourceExhausted
-	default: // NoService, NoRoute, NoHost, Unreachable, Reset, Overloaded
+	default: // NoService, NoRoute, NoHost, Unreachable, Reset, Overloaded, Injected
 		return codes.Unavailable
 	}
-}
-
-// codeOfHTTP is the gRPC status of an HTTP status without one
-// (gRPC http-grpc-status-mapping).
-func codeOfHTTP(s int) codes.Code {
-	switch s {
-	case 400:
-		return codes.Internal
-	case 401:
-		return codes.Unauthenticated
-	case 403:
-		return codes.PermissionDenied
-	case 404:
-		return codes.Unimplemented
-	case 429, 502, 503, 504:
-		return codes.Unavailable
-	}
-	return codes.Unknown
 }
 
 // statusOf is the error that an answer says; nil if it is a good one.
 func statusOf(a *resilience.Answer) error {
-	if a.GRPC {
-		return status.Error(codes.Code(a.Code), string(a.Body)) // nil if the code is OK
+	if !a.GRPC {
+		return status.Errorf(codes.Internal, "mesh: the answer in the server's place is HTTP's, of status %d", a.Status)
 	}
-	text := string(a.Body)
-	if text == "" {
-		text = "HTTP status " + strconv.Itoa(a.Status)
-	}
-	return status.Error(codeOfHTTP(a.Status), text)
+	return status.Error(codes.Code(a.Code), string(a.Body)) // nil if the code is OK
 }
 
 // headerOf is the header of an answer as metadata.

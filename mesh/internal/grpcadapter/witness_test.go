@@ -20,7 +20,8 @@ type witness struct {
 
 	served []engine.InboundCall
 	done   []resilience.Outcome
-	ctxKey any // set in the context of inbound calls
+	ctxKey any           // set in the context of inbound calls
+	came   chan struct{} // gets one for each inbound call; may be nil
 }
 
 func (w *witness) CallStarted(ctx context.Context, _ *engine.Call) context.Context {
@@ -55,6 +56,10 @@ func (w *witness) ServeStarted(ctx context.Context, c *engine.InboundCall) conte
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.served = append(w.served, *c)
+	select {
+	case w.came <- struct{}{}:
+	default:
+	}
 	if w.ctxKey != nil {
 		ctx = context.WithValue(ctx, w.ctxKey, "mesh")
 	}
