@@ -42,7 +42,7 @@ bench-all: ## every benchmark, as a table (BENCH=regexp COUNT=6 BENCHTIME=1s)
 	$(TOOL) benchstat out/bench.txt
 
 .PHONY: interop
-interop: ## real peers: Envoy, grpc-go's xds client, go-control-plane, grpc-js (installed on the first run)
+interop: ## real peers: Envoy, grpc-go's xds client, go-control-plane, grpc-js, Redis (installed on the first run)
 	@. .ci/peers && cd internal/interop && go test -count=1 -v ./... 2>&1 | grep -vE '^=== '
 
 .PHONY: vuln

@@ -1,6 +1,6 @@
 // Package interop holds the tests that put weft beside the peers it must get
 // along with: grpc-go's own xds client, a go-control-plane server, recorded
-// answers of istiod, a real Envoy, and gRPC in other languages.
+// answers of istiod, a real Envoy, a real Redis, and gRPC in other languages.
 //
 // It is a module of its own, so that what the peers need is not inherited by
 // those who import weft. A test whose peer is not installed skips and says what
@@ -10,4 +10,5 @@
 //
 //	WEFT_ENVOY     path of an envoy binary
 //	WEFT_GRPC_JS   folder whose node_modules has @grpc/grpc-js and @grpc/grpc-js-xds
+//	WEFT_REDIS     path of a redis-server binary
 package interop

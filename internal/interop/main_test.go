@@ -10,7 +10,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // peer is where the environment says a peer is; without it the test is skipped.
-func peer(t *testing.T, variable, what string) string {
+func peer(t testing.TB, variable, what string) string {
 	t.Helper()
 	path := os.Getenv(variable)
 	if path == "" {
