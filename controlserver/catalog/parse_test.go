@@ -12,6 +12,7 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 
 	"github.com/weftmesh/weft/controlserver/catalog"
+	"github.com/weftmesh/weft/controlserver/trafficpolicy"
 )
 
 const header = `apiVersion: networking.istio.io/v1
@@ -277,7 +278,7 @@ func FuzzParse(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, name := range files {
+	for _, name := range append(files, "../trafficpolicy/testdata/example.yaml") {
 		data, err := os.ReadFile(name)
 		if err != nil {
 			f.Fatal(err)
@@ -298,8 +299,11 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 		for _, o := range objects {
-			if o.Name == "" || o.Namespace == "" || o.Spec == nil {
+			if o.Name == "" || o.Namespace == "" || (o.Spec == nil) == (o.Traffic == nil) {
 				t.Errorf("object without a name or spec: %+v", o)
+			}
+			if o.Traffic != nil {
+				sound(t, o.Traffic)
 			}
 		}
 		catalog.Merge(catalog.Fragment{Objects: objects}).Check()
@@ -307,4 +311,49 @@ func FuzzParse(f *testing.F) {
 		last.Merge(catalog.Fragment{Objects: objects, Findings: findings})
 		last.Merge(catalog.Fragment{Findings: findings})
 	})
+}
+
+// sound checks what a policy stands for that was found to be so.
+func sound(t *testing.T, p *trafficpolicy.Spec) {
+	t.Helper()
+	c, s := p.Calls("n/p", "f"), p.Serving("n/p", "f")
+	var found []error
+	if c.Rate != nil {
+		found = append(found, c.Rate.Check()...)
+	}
+	if s.Rate != nil {
+		found = append(found, s.Rate.Check()...)
+	}
+	if c.Hedge != nil {
+		found = append(found, c.Hedge.Check()...)
+	}
+	if c.Breaker != nil {
+		found = append(found, c.Breaker.Check()...)
+	}
+	if c.Admission != nil {
+		found = append(found, c.Admission.Check()...)
+	}
+	if c.Fallback != nil {
+		found = append(found, c.Fallback.Check()...)
+	}
+	if c.Fault != nil {
+		found = append(found, c.Fault.Check()...)
+	}
+	if s.Fault != nil {
+		found = append(found, s.Fault.Check()...)
+	}
+	if s.Adaptive != nil {
+		found = append(found, s.Adaptive.Check()...)
+	}
+	if s.Shedding != nil {
+		found = append(found, s.Shedding.Check()...)
+	}
+	if s.Late != nil {
+		found = append(found, s.Late.Check()...)
+	}
+	found = append(found, c.Bandwidth.Request.Check()...)
+	found = append(found, c.Off.Check()...)
+	if len(found) > 0 {
+		t.Errorf("%+v: %v", p, found)
+	}
 }
