@@ -14,8 +14,10 @@ import (
 
 const adaptiveFilter = "envoy.filters.http.adaptive_concurrency"
 
-// What Envoy must be told, and an Adaptive says by 0.
+// What an Adaptive says by 0. Of the times Envoy must be told.
 const (
+	defaultMin, defaultMax = uint32(3), uint32(1000)
+
 	defaultUpdate    = 100 * time.Millisecond
 	defaultRemeasure = 60 * time.Second
 )
@@ -69,8 +71,9 @@ func decodeAdaptive(p *place, m *adaptivev3.AdaptiveConcurrency) *resilience.Ada
 	if least := lp.least("min_concurrency_limit", limit.GetMinConcurrencyLimit()); least > 0 && least != a.Min {
 		lp.warn("min_concurrency_limit", "not supported beside another min_concurrency: that one is the least limit")
 	}
-	for _, err := range a.Check() {
-		q.refuse("", "%w", err)
+	if least, most := standard(a.Min, defaultMin), standard(a.Max, defaultMax); least > most { // Envoy keeps to the former
+		lp.warn("max_concurrency_limit", "%d is less than the min_concurrency %d, which holds", most, least)
+		a.Max = least
 	}
 	if d := m.GetEnabled().GetDefaultValue(); d != nil && !d.GetValue() {
 		return nil
@@ -108,7 +111,10 @@ func (p *place) some(field string, m *typev3.Percent) float64 {
 	if m == nil {
 		return 0
 	}
-	return max(p.percent(field, m), negligible)
+	if m.GetValue() == 0 {
+		return negligible
+	}
+	return p.percent(field, m)
 }
 
 // least reads a count that must be more than 0; 0 if there is none.
@@ -133,9 +139,10 @@ func count(n uint32) *wrapperspb.UInt32Value {
 	return wrapperspb.UInt32(n)
 }
 
-func standard(d, otherwise time.Duration) time.Duration {
-	if d == 0 {
+// standard is v, or what its 0 stands for.
+func standard[T comparable](v, otherwise T) T {
+	if v == *new(T) {
 		return otherwise
 	}
-	return d
+	return v
 }

@@ -46,7 +46,7 @@ func decodeAdmission(p *place, m *admissionv3.AdmissionControl, own *own) *resil
 	q = p.in("sr_threshold")
 	a.Threshold = q.some("default_value", m.GetSrThreshold().GetDefaultValue())
 	if a.Threshold > 0 && a.Threshold < 1 {
-		q.refuse("default_value", "%v is less than 1", a.Threshold)
+		q.refuse("default_value", "%v is less than 1", m.GetSrThreshold().GetDefaultValue().GetValue())
 	}
 	q = p.in("max_rejection_probability")
 	a.MaxPercent = q.some("default_value", m.GetMaxRejectionProbability().GetDefaultValue())

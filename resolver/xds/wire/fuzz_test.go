@@ -43,7 +43,7 @@ func fuzz[T any](f *testing.F, kind, typeURL string, seed func(gen) T, clean fun
 			t.Fatalf("refused, once encoded: %v\n%+v", err, *v)
 		}
 		if !reflect.DeepEqual(v, again) {
-			t.Fatalf("decoded  %+v\nreturned %+v", *v, *again)
+			t.Fatal(difference(*again, *v))
 		}
 	})
 }

@@ -1,8 +1,10 @@
 package wire
 
 import (
+	"fmt"
 	"math"
 	"net/textproto"
+	"slices"
 	"time"
 
 	"github.com/weftmesh/weft/balancer"
@@ -11,7 +13,12 @@ import (
 )
 
 // some is a duration of more than 0.
-func (g gen) some() time.Duration { return 1 + time.Duration(g.Int64N(1e12)) }
+func (g gen) some() time.Duration {
+	if g.modest {
+		return time.Second + g.duration()
+	}
+	return 1 + time.Duration(g.Int64N(1e12))
+}
 
 func (g gen) policy() resilience.Policy {
 	p := resilience.Policy{Timeout: g.duration(), Priority: resilience.Priority(g.IntN(2))}
@@ -156,6 +163,9 @@ func (g gen) global() *resilience.GlobalRate {
 		keys = append(keys, addressFact, callerFact)
 	}
 	r.Descriptors = append(list(g, 2, func(int) []resilience.Entry { return g.entries(keys...) }), g.entries(keys...))
+	if g.chance(2) {
+		r.Descriptors[0] = append(r.Descriptors[0], resilience.Entry{Key: nameKey, Value: g.word()})
+	}
 	return r
 }
 
@@ -323,6 +333,9 @@ func (g gen) hedge(r *resilience.Retry) *resilience.Hedge {
 }
 
 func (g gen) bucket() resilience.TokenBucket {
+	if g.modest {
+		return resilience.TokenBucket{MaxTokens: 1 + g.Uint32N(1000), TokensPerFill: g.Uint32N(3), FillInterval: time.Second}
+	}
 	return resilience.TokenBucket{MaxTokens: 1 + g.Uint32N(1000), TokensPerFill: g.Uint32N(3), FillInterval: leastFill + g.some()}
 }
 
@@ -335,6 +348,12 @@ func (g gen) rate(server bool) *resilience.Rate {
 		}
 		d := resilience.DescriptorRate{TokenBucket: g.bucket(), Entries: g.entries(keys...)}
 		return d
+	})
+	seen := map[string]bool{}
+	r.Descriptors = slices.DeleteFunc(r.Descriptors, func(d resilience.DescriptorRate) bool {
+		entries := fmt.Sprint(d.Entries)
+		defer func() { seen[entries] = true }()
+		return seen[entries]
 	})
 	if r.Descriptors == nil || g.chance(2) {
 		r.TokenBucket = g.bucket()

@@ -15,9 +15,14 @@ import (
 // gen makes values that can stand in a resource, each of which has one form only:
 // no weight 0 of a locality, no retry policy that repeats nothing, endpoints of one
 // locality side by side.
-type gen struct{ *rand.Rand }
+type gen struct {
+	*rand.Rand
+	// modest leaves out what Envoy does not take, though its rules allow it: times beyond all use, and
+	// descriptors that are not filled in step with their common bucket.
+	modest bool
+}
 
-func newGen(seed uint64) gen { return gen{rand.New(rand.NewPCG(seed, 1))} }
+func newGen(seed uint64) gen { return gen{Rand: rand.New(rand.NewPCG(seed, 1))} }
 
 func (g gen) chance(n int) bool { return g.IntN(n) == 0 }
 
@@ -35,6 +40,9 @@ func (g gen) name() string {
 }
 
 func (g gen) duration() time.Duration {
+	if g.modest {
+		return time.Duration(g.IntN(3)) * time.Second
+	}
 	return []time.Duration{0, 1, time.Millisecond, time.Duration(g.Int64N(1e12)), time.Hour, math.MaxInt64}[g.IntN(6)]
 }
 

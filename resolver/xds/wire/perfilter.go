@@ -72,6 +72,9 @@ func decodeSaid(p *place, configs map[string]*anypb.Any, action *place, limits [
 	if faults != nil && s.fault == nil && !s.off.Off(resilience.NoFaults) {
 		s.fault = decodeFault(p, nil, faults)
 	}
+	if bandwidths != nil && !s.told.Off(resilience.NoBandwidths) {
+		s.bandwidth, _ = decodeOwnBandwidths(bandwidths)
+	}
 	return s
 }
 
@@ -140,7 +143,7 @@ func (s said) under(up said) said {
 	if !s.told.Off(resilience.NoFaults) && s.fault == nil {
 		s.fault = up.fault
 	}
-	if !s.told.Off(resilience.NoBandwidths) {
+	if !s.told.Off(resilience.NoBandwidths) && s.bandwidth == (resilience.Bandwidths{}) {
 		s.bandwidth = up.bandwidth
 	}
 	if !s.told.Off(resilience.NoGlobalRates) {

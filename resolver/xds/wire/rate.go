@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"time"
@@ -59,13 +60,24 @@ func decodeLocalRate(p *place, m *localv3.LocalRateLimit, action *place, limits 
 	}
 	if len(m.GetRateLimits()) > 0 {
 		action, limits = p, m.GetRateLimits()
+	} else if len(m.GetDescriptors()) == 0 {
+		limits = nil
 	}
 	facts := decodeFacts(action, limits)
 	if server {
 		facts[callerFact], facts[addressFact] = callerFact, addressFact
 	}
+	seen := map[string]int{}
 	for i, d := range m.GetDescriptors() {
 		q := p.at("descriptors", i)
+		entries := ""
+		for _, e := range d.GetEntries() {
+			entries += fmt.Sprintf("%q=%q ", e.GetKey(), e.GetValue())
+		}
+		if first, twice := seen[entries]; twice {
+			q.refuse("entries", "are those of descriptors[%d]", first)
+		}
+		seen[entries] = i
 		if d, fits := decodeDescriptor(&q, d, facts); fits {
 			r.Descriptors = append(r.Descriptors, d)
 		}

@@ -6,7 +6,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"reflect"
 	"testing"
@@ -53,8 +55,26 @@ func mirrored[T any](t testing.TB, v T, encode func(T) proto.Message, decode fun
 		t.Fatalf("%v\nof %+v", err, v)
 	}
 	if !reflect.DeepEqual(*got, v) {
-		t.Fatalf("got  %+v\nwant %+v", *got, v)
+		t.Fatal(difference(*got, v))
 	}
+}
+
+// difference shows where two values begin to differ.
+func difference(got, want any) string {
+	a, err := json.Marshal(got)
+	if err != nil {
+		return err.Error()
+	}
+	b, err := json.Marshal(want)
+	if err != nil {
+		return err.Error()
+	}
+	i := 0
+	for i < len(a) && i < len(b) && a[i] == b[i] {
+		i++
+	}
+	around := func(b []byte) []byte { return b[max(0, min(i-200, len(b))):min(i+200, len(b))] }
+	return fmt.Sprintf("got  %s\nwant %s", around(a), around(b))
 }
 
 func TestDecodeIsTheReverseOfEncode(t *testing.T) {
