@@ -40,17 +40,28 @@ type Call struct {
 	route     *route
 	cluster   *cluster
 	ctx       context.Context
-	cancel    context.CancelFunc // nil without a timeout of the route or its tries
+	base      context.Context    // ctx before it had a timeout
+	cancel    context.CancelFunc // of ctx; nil without a timeout of the route or its tries, or a hedge
 	start     time.Time          // zero without an observer
 	attempts  uint32
 	moves     uint32 // attempts that ended before their host was asked
 	retries   uint32 // attempts that the retry policy counts, but for the first
-	admitted  bool   // the route's rate had room
+	hedges    uint32 // attempts that were made beside others
+	entered   bool   // the steps before a cluster is asked are taken
+	admitted  bool   // the cluster's admission control let it through
 	retrying  bool   // a retry is counted in at the cluster
+	begun     bool   // an attempt is counted in at the cluster that there is no Attempt of yet
+	marks     Marks
 	end       End
+	caused    *InboundCall         // what the call was made for; nil if that is not known
+	answer    *resilience.Answer   // what a fallback gave; nil if none did
+	pass      resilience.Pass      // of the cluster's breaker
+	active    *resilience.Gauge    // where the call is counted in that something is done to; or nil
+	injected  resilience.Injection // what is done to it
 	first     Attempt
 	last      *Attempt          // nil before the first
-	tried     [3]*balancer.Host // the last hosts that did not answer
+	tried     [3]*balancer.Host // the last hosts that did not answer, or were sent to beside others
+	avoided   uint8             // how many were put there
 	finished  atomic.Bool
 }
 
@@ -82,11 +93,11 @@ type Answerer interface {
 	Key() (key string, ok bool)
 }
 
-// A Hedger is a Transport whose attempts may run side by side.
+// A Hedger is a Transport whose attempts may run side by side. What it holds is finished only after Do has returned.
 type Hedger interface {
 	Transport
 	// Beside returns a Transport for one attempt that runs beside others of the call: they may write nothing
-	// in common. It is nil if the call can't be sent twice.
+	// in common. It is nil if the call can't be sent twice. It is called while Sends run, on another goroutine.
 	Beside() Aside
 	// Take makes the answer of an Aside that of the call, in place of an answer of its own, which is discarded. All
 	// Sends have returned by then.
@@ -139,8 +150,30 @@ func (c *Call) Attempts() int { return int(c.attempts) }
 // End is why the call was not tried again.
 func (c *Call) End() End { return c.end }
 
+// Marks is what was done to the call besides sending it.
+func (c *Call) Marks() Marks {
+	if c.last != nil && c.last.broke() {
+		return c.marks | Aborted
+	}
+	return c.marks
+}
+
 // Start is when the call began; it is kept only for an observer.
 func (c *Call) Start() time.Time { return c.start }
+
+// Marks are what was done to a call besides sending it.
+type Marks uint8
+
+// The marks.
+const (
+	Delayed  Marks = 1 << iota // held back on purpose (Envoy DI)
+	Aborted                    // failed on purpose (Envoy FI)
+	FellBack                   // answered by a fallback
+	Hedged                     // sent to hosts side by side
+)
+
+// Has reports whether all of x are among m.
+func (m Marks) Has(x Marks) bool { return m&x == x }
 
 // An End is why a call was not tried again, though its last attempt was one to be repeated.
 type End uint8
@@ -151,91 +184,3 @@ const (
 	Exhausted            // all retries of the policy were used (Envoy URX)
 	Unfunded             // the cluster's budget or threshold of retries had no room
 )
-
-// An Attempt is one try of a Call at one host.
-type Attempt struct {
-	Number  int // from 1
-	Retries int // how many attempts before this one were sent to a host, or were to be
-	Host    *balancer.Host
-	Cluster *resolver.Cluster
-	// Header is what the transport must add to the request, such as trace context. Names are in lower case.
-	Header []Field
-
-	call  *Call
-	ctx   context.Context
-	start time.Time
-	held  bool
-	ended atomic.Bool
-
-	injected resilience.Injection // what Flow is to do to its bodies on purpose: BytesPerSecond, Break
-
-	flow *Flow // nil if nothing paces its bodies
-
-	clock  atomic.Uint32      // of the attempt's own time: running, stopped or expired
-	cancel context.CancelFunc // nil without a time of its own
-}
-
-// The states of an attempt's clock.
-const (
-	running uint32 = iota
-	stopped        // an answer came first
-	expired
-)
-
-// A Field is a header's name and value.
-type Field struct{ Name, Value string }
-
-// Call is the call the attempt belongs to.
-func (a *Attempt) Call() *Call { return a.call }
-
-// Context is the attempt's context as the observer made it.
-func (a *Attempt) Context() context.Context { return a.ctx }
-
-// Start is when the attempt began.
-func (a *Attempt) Start() time.Time { return a.start }
-
-// InUse is what the attempt's cluster has in flight in the call's priority, and how much there may be. The
-// transport counts Connections and Pending, the engine the rest. A call that finds no room there ends
-// with an Outcome whose Err is (errors.Is) [ErrFull] and whose Cause is Unsent.
-func (a *Attempt) InUse() (*resilience.InUse, resilience.Thresholds) {
-	p := a.call.route.priority()
-	return &a.call.cluster.inUse[p], a.call.cluster.thresholds[p]
-}
-
-// Answered says that an answer has come. It fails if the attempt's own time was up before: the context
-// has ended, which may be all that the server answers to, and Send is to return an error.
-func (a *Attempt) Answered() bool { return a.clock.CompareAndSwap(running, stopped) }
-
-// Hold is Answered for an answer that goes on: it leaves it to the transport to Finish the attempt.
-func (a *Attempt) Hold() bool {
-	a.held = a.Answered()
-	return a.held
-}
-
-// expire ends an attempt that was not answered in its time.
-func (a *Attempt) expire() {
-	if a.clock.CompareAndSwap(running, expired) {
-		a.cancel()
-	}
-}
-
-// Finish ends a held attempt, and with it the call. Only the first Finish
-// counts; it may be called from any goroutine.
-func (a *Attempt) Finish(o resilience.Outcome) {
-	if a.end(o) {
-		a.call.finish(o, nil)
-	}
-}
-
-// end ends the attempt alone and reports whether it was still running.
-func (a *Attempt) end(o resilience.Outcome) bool {
-	if a.ended.Swap(true) {
-		return false
-	}
-	a.call.cluster.end(a.call.route.priority())
-	a.Host.Finish(resultOf(o), time.Since(a.start))
-	if obs := a.call.service.engine.config.Observer; obs != nil {
-		obs.AttemptFinished(a.call, a, o)
-	}
-	return true
-}

@@ -24,11 +24,19 @@ type live struct {
 	calls    atomic.Int64
 	inUse    [resilience.Priorities]resilience.InUse
 	spending *resilience.Spending
+
+	admissions *resilience.Admissions
+	breaker    resilience.Breaker
+	guards     atomic.Pointer[guards] // nil if hosts have no breakers
+	latencies  *resilience.Latencies  // nil unless a route has asked for them
 }
 
 const retired = 1 << 62
 
-func newLive() *live { return &live{spending: resilience.NewSpending(time.Now())} }
+func newLive() *live {
+	now := time.Now()
+	return &live{spending: resilience.NewSpending(now), admissions: resilience.NewAdmissions(now)}
+}
 
 func newCluster(c resolver.Cluster, l *live) *cluster {
 	out := &cluster{Cluster: c, live: l}
@@ -85,6 +93,21 @@ func (c *cluster) retried(p resilience.Priority) {
 		return
 	}
 	c.inUse[p].Retries.Leave()
+}
+
+// observes makes sure that latencies are kept, before there is a plan whose calls ask for them.
+func (l *live) observes() {
+	if l.latencies == nil {
+		l.latencies = resilience.NewLatencies(time.Now())
+	}
+}
+
+// refusing is the share of calls that the cluster's admission control refuses, from 0 to 1.
+func (c *cluster) refusing(now time.Time) float64 {
+	if c.Admission == nil {
+		return 0
+	}
+	return c.admissions.Refusing(*c.Admission, now)
 }
 
 // leave counts a call out; the last one of a retired cluster closes it.

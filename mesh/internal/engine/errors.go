@@ -15,6 +15,9 @@ var (
 	errNothing  = errors.New("resolver reported neither a service nor why there is none")
 	errPanicked = errors.New("panicked")
 	errRate     = errors.New("the route's rate is used up")
+	errLost     = errors.New("another attempt of the call was answered first")
+
+	errGlobalRate = errors.New("the rate of all processes together is used up, or can't be asked for and refuses then")
 )
 
 // ErrFull is, within an Outcome's error, a threshold that the transport found reached. The call fails as Overloaded

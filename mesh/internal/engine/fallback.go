@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"net/http"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/weftmesh/weft/resilience"
@@ -20,3 +23,45 @@ func (c *Call) Keep(key string, a *resilience.Answer) {
 		c.route.kept.Keep(key, time.Now(), a)
 	}
 }
+
+// fallback is the answer to give in place of a failure; nil if there is none. It is for the servers' failures, and for those of getting
+// at them: a caller that asks too often is to know it, and so is one whose configuration is wrong.
+func (c *Call) fallback(out resilience.Outcome, failed *Error) *resilience.Answer {
+	if c.route == nil || c.route.Policy.Fallback == nil || !c.route.Policy.Fallback.Applies(out) {
+		return nil
+	}
+	f := c.route.Policy.Fallback
+	if failed != nil {
+		switch failed.Kind {
+		case NoService, NoRoute, RateLimited, Injected, Canceled:
+			return nil
+		}
+	}
+	t, ok := c.transport.(Answerer)
+	// What has changed something is not to be answered as if it had been done. Of gRPC's methods only the route can know.
+	if !ok || c.Protocol == HTTP && c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead {
+		return nil
+	}
+	if c.base != nil && c.base.Err() != nil { // the caller's own time is up: nobody waits
+		return nil
+	}
+	store := c.route.kept
+	key, ok := t.Key()
+	if !ok {
+		store = nil
+	}
+	a, age := f.Choose(store, key, time.Now())
+	if a == nil || a.GRPC != (c.Protocol == GRPC) {
+		return nil
+	}
+	said := "configured"
+	if a != f.Answer {
+		said = "last-good; age=" + strconv.FormatInt(int64(age/time.Second), 10)
+	}
+	answer := *a
+	answer.Header = append(slices.Clone(a.Header), resilience.Entry{Key: fallbackHeader, Value: said})
+	return &answer
+}
+
+// fallbackHeader says that an answer is a fallback, and which.
+const fallbackHeader = "x-weft-fallback"

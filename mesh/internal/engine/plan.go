@@ -22,14 +22,15 @@ type route struct {
 	*resolver.Route
 	targets []target
 	total   uint64
-	refuse  error                // why calls of this route fail; nil if they need not
-	rate    rate                 // of no limiter without a limit
-	kept    *resilience.LastGood // nil unless the fallback keeps answers
-	paces   *paces               // nil without a bandwidth
-}
+	refuse  error // why calls of this route fail; nil if they need not
 
-// paces are how far the bandwidths of a route are used. They outlive the plan.
-type paces struct{ request, response resilience.Throttle }
+	rate   rate                 // of no limiter without a limit
+	fault  *resilience.Fault    // what is done to calls, but for breaks; nil if nothing is
+	breaks *resilience.Fault    // the breaks, which are done to attempts; nil if there are none
+	active *resilience.Gauge    // calls and attempts that something is done to; nil without a fault
+	kept   *resilience.LastGood // nil unless the fallback keeps answers
+	paces  *throttles           // nil without a bandwidth
+}
 
 // A target is a cluster and the end of its share of the total.
 type target struct {
@@ -66,13 +67,13 @@ func newPlan(v *resolver.Service, old *plan) (*plan, error) {
 		} else {
 			l = newLive()
 		}
-		p.clusters[name] = newCluster(c, l)
+		p.clusters[name] = newCluster(clusterWithout(c), l)
 	}
 	p.routes = make([]route, len(table.Routes()))
 	for i := range p.routes {
 		p.routes[i] = p.route(&table.Routes()[i])
 	}
-	p.limitRates(old)
+	p.inherit(old)
 	return p, nil
 }
 
@@ -83,7 +84,7 @@ func sameRoutes(a, b *resolver.Service) bool {
 }
 
 func (p *plan) route(r *resolver.Route) route {
-	rt := route{Route: r}
+	rt := route{Route: routeWithout(r)}
 	for _, t := range r.To {
 		weight := uint64(t.Weight)
 		if len(r.To) == 1 {
@@ -94,6 +95,13 @@ func (p *plan) route(r *resolver.Route) route {
 		}
 		rt.total += weight
 		rt.targets = append(rt.targets, target{t.Cluster, p.clusters[t.Cluster], rt.total, p.service.Missing[t.Cluster]})
+	}
+	if h := rt.Policy.Hedge; h != nil && h.Percentile > 0 {
+		for _, t := range rt.targets {
+			if t.cluster != nil {
+				t.cluster.observes()
+			}
+		}
 	}
 	switch {
 	case r.Unsupported != "":

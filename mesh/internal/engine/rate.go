@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"net/textproto"
 	"slices"
 	"strings"
@@ -12,8 +13,8 @@ import (
 
 // A rate limits the calls of a route. Its limiter outlives the plan.
 type rate struct {
-	limiter *resilience.RateLimiter
-	facts   []fact
+	limiter *resilience.RateLimiter // nil without a rate of this process
+	facts   []fact                  // what that, and the one of all processes, ask of a call
 }
 
 // A fact is what a key of the rate's descriptors asks of a call: its "method", its "path" (without the
@@ -24,38 +25,6 @@ type fact struct {
 }
 
 const headerFact = "header:"
-
-// limitRates gives the routes that limit rates their limiters. A route keeps that of the route
-// of its name in the old plan: of several of one name, that of the same place among them.
-func (p *plan) limitRates(old *plan) {
-	type place struct {
-		name string
-		nth  int
-	}
-	known := map[place]*resilience.RateLimiter{}
-	if old != nil {
-		nth := map[string]int{}
-		for i := range old.routes {
-			if r := &old.routes[i]; r.rate.limiter != nil {
-				known[place{r.Name, nth[r.Name]}] = r.rate.limiter
-				nth[r.Name]++
-			}
-		}
-	}
-	nth := map[string]int{}
-	for i := range p.routes {
-		r := &p.routes[i]
-		if r.Policy.Rate == nil {
-			continue
-		}
-		l := known[place{r.Name, nth[r.Name]}]
-		if l == nil {
-			l = new(resilience.RateLimiter)
-		}
-		nth[r.Name]++
-		r.rate = rate{l, factsOf(r.Policy.Rate, r.Policy.Global)}
-	}
-}
 
 // factsOf is what the rates, either of which may be nil, ask of a call.
 func factsOf(r *resilience.Rate, g *resilience.GlobalRate) (facts []fact) {
@@ -84,21 +53,15 @@ func factsOf(r *resilience.Rate, g *resilience.GlobalRate) (facts []fact) {
 	return facts
 }
 
-// allow takes the tokens that a call of the route needs.
-func (r *route) allow(q *resolver.Request) bool {
-	if r.rate.limiter == nil {
-		return true
-	}
-	var few [8]resilience.Entry
-	entries := few[:0]
-	for i := range r.rate.facts {
-		f := &r.rate.facts[i]
+// entries appends what the route's rates ask of a call and the call has.
+func (r *rate) entries(to []resilience.Entry, q *resolver.Request) []resilience.Entry {
+	for i := range r.facts {
+		f := &r.facts[i]
 		if value, ok := f.of(q); ok {
-			entries = append(entries, resilience.Entry{Key: f.key, Value: value})
+			to = append(to, resilience.Entry{Key: f.key, Value: value})
 		}
 	}
-	_, ok := r.rate.limiter.Allow(r.Policy.Rate, entries, time.Now())
-	return ok
+	return to
 }
 
 func (f *fact) of(q *resolver.Request) (value string, ok bool) {
@@ -113,4 +76,32 @@ func (f *fact) of(q *resolver.Request) (value string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// ask takes the tokens that the call needs: of this process's rate first, which costs nothing to ask, and which spares the one of all
+// processes what it refuses.
+func (c *Call) ask() *Error {
+	r := &c.route.rate
+	if r.limiter == nil && c.route.Policy.Global == nil {
+		return nil
+	}
+	var few [8]resilience.Entry
+	entries := r.entries(few[:0], &c.Request)
+	now := time.Now()
+	if r.limiter != nil {
+		if _, ok := r.limiter.Allow(c.route.Policy.Rate, entries, now); !ok {
+			return c.limited(errRate)
+		}
+	}
+	if g := c.route.Policy.Global; g != nil && !c.service.engine.globals.allow(c.ctx, g, entries, now) {
+		if c.ctx.Err() != nil {
+			return c.service.late(c.ctx)
+		}
+		return c.limited(errGlobalRate)
+	}
+	return nil
+}
+
+func (c *Call) limited(why error) *Error {
+	return &Error{Kind: RateLimited, Service: c.service.name, Err: fmt.Errorf("route %q: %w", c.route.Name, why)}
 }

@@ -100,7 +100,7 @@ func (s *Service) apply(v *resolver.Service, err error) {
 		if next, err = newPlan(v, old); err == nil {
 			for _, c := range next.clusters {
 				c.hosts.Detect(c.Outlier)
-				c.hosts.Update(c.Balance, c.Endpoints)
+				c.guard(c.hosts.Update(c.Balance, c.Endpoints))
 			}
 		}
 	case err == nil:
@@ -110,6 +110,7 @@ func (s *Service) apply(v *resolver.Service, err error) {
 	switch {
 	case err == nil, unknown:
 		s.replace(old, next, err)
+		s.noteSwitches(old, next)
 	default: // what was known stays in use
 		s.complain(err)
 		s.engine.config.Logger.Warn("service not updated", "service", s.name, "err", err)

@@ -47,10 +47,23 @@ func (l *labels) outbound(c *engine.Call, out resilience.Outcome, err error) met
 		s.workload = workloadOf(h.Endpoint().Labels)
 	}
 	if e, ok := errors.AsType[*engine.Error](err); ok {
-		s.code, s.flags = refusal(e)
+		if s.code, s.flags = refusal(e); c.Marks().Has(engine.FellBack) {
+			s.code = out.Status // what the caller got; the flags say why
+		}
 	}
-	s.flags = ended(s.flags, c.End())
+	s.flags = marked(ended(s.flags, c.End()), c.Marks())
 	return l.option(s)
+}
+
+// marked adds what was done to the call on purpose (Envoy DI, FI).
+func marked(flags string, m engine.Marks) string {
+	if m.Has(engine.Delayed) {
+		flags = with(flags, "DI")
+	}
+	if m.Has(engine.Aborted) && flags != "FI" {
+		flags = with(flags, "FI")
+	}
+	return flags
 }
 
 // ended adds why the call was not tried again (Envoy flags a retry that overflows like a call that does).
@@ -64,6 +77,10 @@ func ended(flags string, e engine.End) string {
 	default:
 		return flags
 	}
+	return with(flags, more)
+}
+
+func with(flags, more string) string {
 	if flags == "-" {
 		return more
 	}
@@ -97,6 +114,8 @@ func refusal(e *engine.Error) (code int, flags string) {
 		return 503, "UO"
 	case engine.RateLimited:
 		return 429, "RL"
+	case engine.Injected:
+		return 503, "FI"
 	}
 	return 0, "-"
 }
