@@ -70,6 +70,7 @@ var ours = []struct {
 	// Tests beside real peers, in a module of their own.
 	{4, "internal/interop", "mesh mesh/meshtest controlserver resolver balancer resilience identity"},
 	{4, "internal/interop/bench", "mesh controlserver resolver/xds resolver"},
+	{4, "internal/interop/load", "examples/stage mesh controlserver"},
 	{4, ".", ""},
 }
 
