@@ -73,6 +73,7 @@ var ours = []struct {
 	// Tests beside real peers, in a module of their own.
 	{4, "internal/interop", "mesh mesh/meshtest controlserver controlserver/ratelimit resolver balancer resilience identity"},
 	{4, "internal/interop/bench", "mesh controlserver resolver/xds resolver"},
+	{4, "internal/interop/load", "examples/stage mesh controlserver"},
 	{4, ".", ""},
 }
 

@@ -172,7 +172,11 @@ func (e *events) expect(t *testing.T, want ...string) {
 func TestPanicEndsOneStreamOnly(t *testing.T) {
 	for _, where := range []string{"open", "sub", "health", "close", "view", "lookup"} {
 		t.Run(where, func(t *testing.T) {
-			e := &events{}
+			e := &events{on: func(event string) {
+				if strings.HasPrefix(event, where+" 2") {
+					panic(event)
+				}
+			}}
 			in(t, Config{Observer: e}, func(t *testing.T, k *kit) {
 				good := snap(t, "1", "CDS a=1")
 				other := k.connect(Delta)
@@ -180,11 +184,6 @@ func TestPanicEndsOneStreamOnly(t *testing.T) {
 				other.ask("CDS", "a")
 				other.expect("CDS +a=1")
 
-				e.on = func(event string) {
-					if strings.HasPrefix(event, where+" 2") {
-						panic(event)
-					}
-				}
 				k.server.Publish(func(n *Node) Snapshot {
 					switch {
 					case n.ID != "bad":
@@ -204,7 +203,6 @@ func TestPanicEndsOneStreamOnly(t *testing.T) {
 				} else if err := c.failure(); status.Code(err) != codes.Internal {
 					t.Errorf("%v, want Internal", err)
 				}
-				e.on = nil
 				k.publish(snap(t, "2", "CDS a=2"))
 				other.expect("CDS +a=2")
 				if n := len(k.server.Status()); n != 1 {

@@ -14,7 +14,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -47,9 +46,4 @@ func main() {
 	case !held:
 		os.Exit(1)
 	}
-}
-
-// quiet logs what a person must know: warnings of the processes go to stderr with the instance's name.
-func quiet(instance string) *slog.Logger {
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})).With("instance", instance)
 }

@@ -3,17 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
-	"syscall"
-	"time"
 
 	"google.golang.org/grpc"
 
 	"github.com/weftmesh/weft/controlserver"
+	"github.com/weftmesh/weft/examples/stage"
 	"github.com/weftmesh/weft/mesh"
 )
 
@@ -22,27 +18,13 @@ type part struct {
 	role, version, instance, control, config string
 }
 
-// play runs the part until its standard input is closed, as it is when the
-// director is gone for whatever reason: no process is left behind.
-func (p *part) play() int {
-	signal.Ignore(os.Interrupt) // Ctrl-C reaches the whole group; the director says when
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	go func() {
-		io.Copy(io.Discard, os.Stdin)
-		stop()
-	}()
-	if err := p.serve(ctx); err != nil {
-		fmt.Fprintf(os.Stderr, "shop: %s: %v\n", p.instance, err)
-		return 1
-	}
-	return 0
-}
+// play runs the part until the director is gone.
+func (p *part) play() int { return stage.Play("shop: "+p.instance, p.serve, nil) }
 
 func (p *part) serve(ctx context.Context) error {
 	if p.role == "control" {
 		s, err := controlserver.New(controlserver.Config{
-			Dir: p.config, Listen: p.control, Web: "127.0.0.1:0", Logger: quiet("control"),
+			Dir: p.config, Listen: p.control, Web: "127.0.0.1:0", Logger: stage.Quiet("control"),
 		})
 		if err != nil {
 			return err
@@ -53,7 +35,7 @@ func (p *part) serve(ctx context.Context) error {
 	m, err := mesh.New(ctx,
 		mesh.WithControlServer(p.control),
 		mesh.WithService(p.role+".shop", map[string]string{"app": p.role, "version": p.version}),
-		mesh.WithLogger(quiet(p.instance)))
+		mesh.WithLogger(stage.Quiet(p.instance)))
 	if err != nil {
 		return err
 	}
@@ -83,31 +65,15 @@ func (p *part) serve(ctx context.Context) error {
 	return fmt.Errorf("no such role %q", p.role)
 }
 
-// http serves until ctx is done, then lets running requests end.
+// http serves HTTP, every answer signed.
 func (p *part) http(ctx context.Context, ln net.Listener, m *mesh.Mesh, h http.Handler) error {
-	srv := &http.Server{Handler: m.Handler(p.signed(h)), ReadHeaderTimeout: 10 * time.Second}
-	done := make(chan error, 1)
-	go func() {
-		<-ctx.Done()
-		bounded, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		done <- srv.Shutdown(bounded)
-	}()
-	if err := srv.Serve(ln); err != http.ErrServerClosed {
-		return err
-	}
-	return <-done
+	return stage.ServeHTTP(ctx, ln, m.Handler(p.signed(h)))
 }
 
-// grpc is http for gRPC.
 func (p *part) grpc(ctx context.Context, ln net.Listener, m *mesh.Mesh, register func(*grpc.Server)) error {
 	srv := grpc.NewServer(m.ServerOptions()...)
 	register(srv)
-	go func() {
-		<-ctx.Done()
-		srv.GracefulStop()
-	}()
-	return srv.Serve(ln)
+	return stage.ServeGRPC(ctx, ln, srv)
 }
 
 // signed makes every answer say who gave it.

@@ -1,11 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"embed"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"math"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weftmesh/weft/examples/stage"
 	"github.com/weftmesh/weft/mesh"
 )
 
@@ -28,11 +28,12 @@ type director struct {
 	rate   int
 	keep   bool
 
-	*screen
-	*fleet
+	*stage.Screen
+	*stage.Cast
 	*traffic
-	dir string
-	sum tally // of all acts
+	dir     string // of the configuration
+	control string // address of the control server, once it has told it
+	sum     tally  // of all acts
 }
 
 // An act is one thing done to the shop, and what must be true after it.
@@ -68,22 +69,22 @@ func (d *director) acts() []act {
 
 // run tells the story and reports whether it held.
 func (d *director) run(ctx context.Context) (held bool, err error) {
-	d.screen = newScreen()
+	d.Screen = stage.NewScreen()
 	if d.rate <= 0 || d.rate > 5000 {
 		return false, fmt.Errorf("--rate %d is not between 1 and 5000", d.rate)
 	}
-	if err := d.unpack(); err != nil {
+	if d.dir, err = stage.Unpack("weft-shop-", configuration); err != nil {
 		return false, err
 	}
 	defer os.RemoveAll(d.dir)
-	if d.fleet, err = newFleet(d.dir); err != nil {
+	if d.Cast, err = stage.NewCast("control"); err != nil {
 		return false, err
 	}
-	defer d.stop()
+	defer d.Stop()
 	if err := d.open(ctx); err != nil {
-		return false, interrupted(ctx, err)
+		return false, stage.Interrupted(ctx, err)
 	}
-	m, err := mesh.New(ctx, mesh.WithControlServer(d.control), mesh.WithService("customer.shop", nil), mesh.WithLogger(quiet("customer")))
+	m, err := mesh.New(ctx, mesh.WithControlServer(d.control), mesh.WithService("customer.shop", nil), mesh.WithLogger(stage.Quiet("customer")))
 	if err != nil {
 		return false, err
 	}
@@ -103,34 +104,9 @@ func (d *director) run(ctx context.Context) (held bool, err error) {
 	stop()
 	<-sold
 	if err != nil {
-		err = interrupted(ctx, err)
+		err = stage.Interrupted(ctx, err)
 	}
 	return held, err
-}
-
-// interrupted makes a Ctrl-C no error of its own.
-func interrupted(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return errors.New("interrupted")
-	}
-	return err
-}
-
-// unpack writes the configuration where it can be edited.
-func (d *director) unpack() (err error) {
-	if d.dir, err = os.MkdirTemp("", "weft-shop-"); err != nil {
-		return err
-	}
-	return fs.WalkDir(configuration, ".", func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		data, err := configuration.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(d.dir, filepath.Base(path)), data, 0o644)
-	})
 }
 
 // open starts all processes.
@@ -139,8 +115,8 @@ func (d *director) open(ctx context.Context) error {
 		return err
 	}
 	var web string
-	d.control, web, _ = strings.Cut(d.parts["control"].addr, " ")
-	d.say("control server on %s, status page http://%s/, configuration in %s", d.control, web, d.dir)
+	d.control, web, _ = strings.Cut(d.Line("control"), " ")
+	d.Say("control server on %s, status page http://%s/, configuration in %s", d.control, web, d.dir)
 	for _, p := range []struct{ role, version string }{
 		{"storefront", "v1"}, {"orders", "v1"}, {"inventory", "v1"}, {"payments", "v1"}, {"payments", "v2"}, {"shipping", "v1"},
 	} {
@@ -154,12 +130,13 @@ func (d *director) open(ctx context.Context) error {
 			}
 		}
 	}
-	d.say("%d processes are up; the storefront is at http://%s/", len(d.parts), d.parts["storefront-1"].addr)
+	d.Say("%d processes are up; the storefront is at http://%s/", d.Parts(), d.Line("storefront-1"))
 	return nil
 }
 
 func (d *director) begin(ctx context.Context, role, version, instance string) error {
-	_, err := d.start(ctx, role, version, instance)
+	_, err := d.Start(ctx, instance, "--role", role, "--version", version, "--instance", instance,
+		"--control", cmp.Or(d.control, "127.0.0.1:0"), "--config", d.dir)
 	return err
 }
 
@@ -174,7 +151,7 @@ func (d *director) tell(ctx context.Context) (held bool, err error) {
 	settle := min(time.Second, each/3)
 	held = true
 	for i, a := range acts {
-		d.say("%d. %s", i+1, a.title)
+		d.Say("%d. %s", i+1, a.title)
 		if err := a.do(ctx); err != nil {
 			return false, err
 		}
@@ -202,6 +179,7 @@ func (d *director) tell(ctx context.Context) (held bool, err error) {
 
 // warm waits until every service has answered.
 func (d *director) warm(ctx context.Context) error {
+	why := "nothing is sold"
 	late := time.NewTimer(15 * time.Second)
 	defer late.Stop()
 	for {
@@ -211,11 +189,11 @@ func (d *director) warm(ctx context.Context) error {
 		if got := d.reset(); got.orders > d.rate/20 && got.failed == 0 {
 			return nil
 		} else if len(got.errors) > 0 {
-			d.title = slices.Sorted(maps.Keys(got.errors))[0]
+			why = slices.Sorted(maps.Keys(got.errors))[0]
 		}
 		select {
 		case <-late.C:
-			return fmt.Errorf("the shop does not work after 15 s: %s", d.title)
+			return fmt.Errorf("the shop does not work after 15 s: %s", why)
 		default:
 		}
 	}
@@ -233,7 +211,8 @@ func (d *director) watch(ctx context.Context, length time.Duration) error {
 		case <-end:
 			return nil
 		case <-tick.C:
-			d.show(d.rows())
+			rows := d.rows()
+			d.Show(table(rows), line(rows))
 		}
 	}
 }
@@ -254,11 +233,11 @@ func (d *director) judge(a act, change, got tally) bool {
 	if !ok {
 		word = "DID NOT HOLD"
 	}
-	d.say("   %s: %d orders, %d failed; payments v2 %.1f %% (asked %.0f %%), testers %.1f %% (asked %.0f %%)",
+	d.Say("   %s: %d orders, %d failed; payments v2 %.1f %% (asked %.0f %%), testers %.1f %% (asked %.0f %%)",
 		word, orders, failed, 100*everybody, 100*a.v2, 100*testers, 100*a.testersV2)
 	for _, t := range []tally{change, got} {
 		for _, text := range slices.Sorted(maps.Keys(t.errors)) {
-			d.say("   %d x %s", t.errors[text], text)
+			d.Say("   %d x %s", t.errors[text], text)
 		}
 		d.sum.orders += t.orders
 		d.sum.failed += t.failed
@@ -288,18 +267,18 @@ func near(got, want float64, n int) bool {
 }
 
 func (d *director) summary(held bool) {
-	d.say("")
-	d.say("%d orders, %d failed (%.3f %%)", d.sum.orders, d.sum.failed, 100*float64(d.sum.failed)/float64(max(d.sum.orders, 1)))
+	d.Say("")
+	d.Say("%d orders, %d failed (%.3f %%)", d.sum.orders, d.sum.failed, 100*float64(d.sum.failed)/float64(max(d.sum.orders, 1)))
 	if held {
-		d.say("The story held.")
+		d.Say("The story held.")
 	} else {
-		d.say("The story did NOT hold.")
+		d.Say("The story did NOT hold.")
 	}
 }
 
 // wait leaves the shop running until Ctrl-C, which is how it is meant to end.
 func (d *director) wait(ctx context.Context) {
-	d.say("The shop stays open; edit %s/*.yaml and watch. Ctrl-C closes it.", d.dir)
+	d.Say("The shop stays open; edit %s/*.yaml and watch. Ctrl-C closes it.", d.dir)
 	for d.watch(ctx, time.Minute) == nil {
 		continue
 	}
@@ -331,7 +310,7 @@ func (d *director) testers(ctx context.Context) error {
 	})
 }
 
-// edit saves a file as an editor does: whole, under a new name, then in place of the old one.
+// edit changes a file of the configuration.
 func (d *director) edit(name string, change func(string) string) error {
 	path := filepath.Join(d.dir, name)
 	data, err := os.ReadFile(path)
@@ -342,16 +321,13 @@ func (d *director) edit(name string, change func(string) string) error {
 	if next == string(data) {
 		return fmt.Errorf("%s: nothing to edit", name)
 	}
-	if err := os.WriteFile(path+".new", []byte(next), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return stage.Save(path, []byte(next))
 }
 
 func (d *director) crash(instances ...string) func(context.Context) error {
 	return func(context.Context) error {
 		for _, i := range instances {
-			d.kill(i)
+			d.Kill(i)
 		}
 		return nil
 	}

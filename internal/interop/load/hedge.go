@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// hedge measures what a second attempt does for the slowest calls, and what it costs.
+func (b *bench) hedge(ctx context.Context) error {
+	const rate, length = 500, 20 * time.Second
+	fmt.Printf("\n## Hedging\n\n%d calls a second for %v, each worked on for 2 ms.\n\n", rate, length)
+	fmt.Println("| backends | side | protocol | policy | p50 ms | p99 ms | p99.9 ms | more calls % |")
+	fmt.Println("|---|---|---|---|---:|---:|---:|---:|")
+	destination := `loadBalancer: {simple: LEAST_REQUEST}, retryBudget: {percent: 20, minRetryConcurrency: 20}`
+	for _, scene := range []struct{ backends, who, line, policy, traffic string }{
+		{"four good", "", "", "none", ""},
+		{"four good", "", "", "hedge at p95", `client: {hedge: {percentile: 95, delay: 50ms}}`},
+		{"one of four slow (+100 ms)", "one", "slow 100ms", "none", ""},
+		{"one of four slow (+100 ms)", "one", "slow 100ms", "hedge at p95", `client: {hedge: {percentile: 95, delay: 50ms}}`},
+		{"1 % of calls slow (+100 ms)", "all", "sometimes 100ms", "none", ""},
+		{"1 % of calls slow (+100 ms)", "all", "sometimes 100ms", "hedge at p98", `client: {hedge: {percentile: 98, delay: 50ms}}`},
+	} {
+		for _, name := range b.sides {
+			if name == "envoy" || name == "plain" && scene.policy != "none" {
+				continue // Envoy hedges only after the time of a try
+			}
+			err := b.among(func() error {
+				s, addrs, err := b.scene(ctx, name, 4, alike(destination, "retries: {attempts: 0}", scene.traffic), "--work", "2ms")
+				if err != nil {
+					return err
+				}
+				defer s.close()
+				for _, protocol := range []string{"HTTP", "gRPC"} {
+					call := s.http
+					if protocol == "gRPC" {
+						call = s.grpc
+					}
+					for i, ip := range addrs {
+						if line := scene.line; line != "" && (scene.who == "all" || i == 0) {
+							if err := b.Tell(ip, line); err != nil {
+								return err
+							}
+						}
+					}
+					drive(ctx, call, patience, nil, stretch{rate, 3 * time.Second}) // the percentile becomes known
+					before := counts(ctx, addrs)
+					all := drive(ctx, call, patience, nil, stretch{rate, length})
+					var more int64
+					for ip, n := range counts(ctx, addrs) {
+						more += n - before[ip]
+					}
+					fmt.Printf("| %s | %s | %s | %s | %.1f | %.1f | %.1f | %.1f |\n", scene.backends, name, protocol, scene.policy,
+						millis(percentile(all, 50, nil)), millis(percentile(all, 99, nil)), millis(percentile(all, 99.9, nil)),
+						100*float64(more-int64(len(all)))/float64(len(all)))
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// again is a caller that tries several times.
+func again(call caller, tries int) caller {
+	return func(ctx context.Context, h http.Header) (who string, err error) {
+		for range tries {
+			if who, err = call(ctx, h); err == nil {
+				return who, nil
+			}
+		}
+		return who, err
+	}
+}
+
+// A server of the figures about overload works on four calls at a time, each for 10 ms.
+const (
+	workers  = 4
+	capacity = workers * 100 // calls a second
+)
+
+var serverArgs = []string{"--workers", "4", "--work", "10ms"}
+
+// shedding is what the mesh's server does; without it, or behind Envoy, calls queue as they come.
+const shedding = `server: {concurrency: {max: 4}, shedding: {target: 20ms, interval: 100ms}}`
+
+// scene starts backends for the figures about overload, members of the mesh if the side is, and opens the side.
+func (b *bench) scene(ctx context.Context, name string, n int, yaml string, args ...string) (*side, []string, error) {
+	var addrs []string
+	for i := range n {
+		addrs = append(addrs, backendIP(i))
+	}
+	control, err := b.control(ctx, both(addrs)+yaml)
+	if err != nil {
+		return nil, nil, err
+	}
+	meshed := ""
+	if name == "weft" {
+		meshed = control
+	}
+	if _, err := b.backends(ctx, n, meshed, args...); err != nil {
+		return nil, nil, err
+	}
+	s, err := b.open(ctx, name, control, addrs)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, call := range []caller{s.http, s.grpc} {
+		drive(ctx, call, patience, nil, stretch{100, 3 * time.Second})
+	}
+	return s, addrs, nil
+}
+
+// overload measures a server that is asked for five times what it can do.
+func (b *bench) overload(ctx context.Context) error {
+	const length = 15 * time.Second
+	fmt.Printf("\n## Overload\n\nA server that can do %d calls a second is offered as many for 10 s, five times as many for %v, then half. Callers wait 1 s.\n\n", capacity, length)
+	fmt.Println("| side | protocol | peak goodput /s | goodput at 5x /s | of peak % | refused after p99 ms | normal again after s |")
+	fmt.Println("|---|---|---:|---:|---:|---:|---:|")
+	for _, name := range b.sides {
+		for _, protocol := range []string{"HTTP", "gRPC"} {
+			err := b.among(func() error {
+				s, _, err := b.scene(ctx, name, 1, alike("loadBalancer: {simple: LEAST_REQUEST}", "retries: {attempts: 0}", shedding), serverArgs...)
+				if err != nil {
+					return err
+				}
+				defer s.close()
+				call := s.http
+				if protocol == "gRPC" {
+					call = s.grpc
+				}
+				all := drive(ctx, call, time.Second, nil, stretch{capacity, 10 * time.Second}, stretch{5 * capacity, length}, stretch{capacity / 2, 15 * time.Second})
+				calm, storm := between(all, 2*time.Second, 10*time.Second), between(all, 12*time.Second, 10*time.Second+length)
+				peak := goodput(calm, 8*time.Second)
+				under := goodput(storm, length-2*time.Second)
+				fmt.Printf("| %s | %s | %.0f | %.0f | %.0f | %.1f | %s |\n", name, protocol, peak, under, 100*under/max(peak, 1),
+					millis(percentile(storm, 99, refused)), seconds(recovered(all, 10*time.Second+length, 99)))
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func goodput(all []sample, length time.Duration) float64 {
+	return float64(len(all)-failed(all)) / length.Seconds()
+}
+
+func seconds(d time.Duration) string {
+	if d < 0 {
+		return "never"
+	}
+	return fmt.Sprintf("%.1f", d.Seconds())
+}
+
+// outage measures how callers come back after all backends hung for a while.
+func (b *bench) outage(ctx context.Context) error {
+	const down = 30 * time.Second
+	fmt.Printf("\n## Outage\n\nFour servers that can do %d calls a second together hang (SIGSTOP) for %v under 90 %% of that; then they go on. Callers wait 1 s.\n\n", 4*capacity/4, down)
+	fmt.Println("| side | protocol | success before % | during % | within 10 s after % | in the second 10 s % | 99 % again after s |")
+	fmt.Println("|---|---|---:|---:|---:|---:|---:|")
+	destination := `loadBalancer: {simple: LEAST_REQUEST}, retryBudget: {percent: 20, minRetryConcurrency: 3},
+    outlierDetection: {consecutive5xxErrors: 5, interval: 1s, baseEjectionTime: 1s, maxEjectionPercent: 50}`
+	traffic := `client: {admission: {window: 5s}}
+  server: {concurrency: {max: 1}, shedding: {target: 50ms, interval: 200ms}}`
+	for _, name := range b.sides {
+		for _, protocol := range []string{"HTTP", "gRPC"} {
+			err := b.among(func() error {
+				s, addrs, err := b.scene(ctx, name, 4, alike(destination, `timeout: 1s, retries: {attempts: 2, retryOn: "5xx,reset,connect-failure,unavailable"}`, traffic),
+					"--workers", "1", "--work", "10ms")
+				if err != nil {
+					return err
+				}
+				defer s.close()
+				call := s.http
+				if protocol == "gRPC" {
+					call = s.grpc
+				}
+				const calm, after = 5 * time.Second, 25 * time.Second
+				var all []sample
+				var wg sync.WaitGroup
+				wg.Go(func() { all = drive(ctx, call, time.Second, nil, stretch{capacity * 9 / 10, calm + down + after}) })
+				signal := func(at time.Duration, sig syscall.Signal) error {
+					if err := sleep(ctx, at); err != nil {
+						return err
+					}
+					for _, ip := range addrs {
+						if err := b.Signal(ip, sig); err != nil {
+							return err
+						}
+					}
+					return nil
+				}
+				if err := signal(calm, syscall.SIGSTOP); err != nil {
+					return err
+				}
+				if err := signal(down, syscall.SIGCONT); err != nil {
+					return err
+				}
+				wg.Wait()
+				healed := calm + down
+				fmt.Printf("| %s | %s | %.1f | %.1f | %.1f | %.1f | %s |\n", name, protocol, good(between(all, 0, calm)), good(between(all, calm, healed)),
+					good(between(all, healed, healed+10*time.Second)), good(between(all, healed+10*time.Second, healed+20*time.Second)), seconds(recovered(all, healed, 99)))
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// flood measures what becomes of calls that matter under a flood of others.
+func (b *bench) flood(ctx context.Context) error {
+	const length = 20 * time.Second
+	rate := capacity / 2 // what two workers can do
+	fmt.Printf("\n## Flood\n\nA server that can do %d calls a second is offered %d critical-plus and %d sheddable calls a second for %v. Callers wait 1 s.\n\n", rate, rate/5, 12*rate, length)
+	fmt.Println("| side | protocol | success of critical-plus % | of sheddable % |")
+	fmt.Println("|---|---|---:|---:|")
+	for _, name := range b.sides {
+		if name == "envoy" {
+			continue // it knows no criticality
+		}
+		err := b.among(func() error {
+			s, _, err := b.scene(ctx, name, 1, alike("loadBalancer: {simple: LEAST_REQUEST}", "retries: {attempts: 0}",
+				`server: {concurrency: {max: 2}, shedding: {target: 20ms, interval: 100ms}}`), "--workers", "2", "--work", "10ms")
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			var vital, other []sample
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				other = drive(ctx, s.http, time.Second, http.Header{"X-Weft-Criticality": {"sheddable"}}, stretch{12 * rate, length})
+			})
+			wg.Go(func() {
+				vital = drive(ctx, s.http, time.Second, http.Header{"X-Weft-Criticality": {"critical-plus"}}, stretch{rate / 5, length})
+			})
+			wg.Wait()
+			fmt.Printf("| %s | HTTP | %.2f | %.1f |\n", name, good(vital), good(other))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
