@@ -66,9 +66,30 @@ func NewShedder(now time.Time) *Shedder {
 
 // Admit reports whether a call that has waited so long, and whose turn it is now, is to be served.
 func (s *Shedder) Admit(p Shedding, c Criticality, now time.Time, waited time.Duration) bool {
+	s.Observe(p, now, waited)
+	return waited <= s.Patience(p, c)
+}
+
+// Observe counts a call whose turn it is when the one that came first has waited so long: where others are let past
+// it, its wait is what the queue is like, and Patience says the rest. An interval without calls had no queue.
+func (s *Shedder) Observe(p Shedding, now time.Time, waited time.Duration) {
 	p = p.filled()
-	s.observe(p, now, waited)
-	return waited <= s.patience(p, c)
+	interval := int64(now.Sub(s.start) / p.Interval)
+	if last := s.interval.Load(); interval > last && s.interval.CompareAndSwap(last, interval) {
+		shortest := s.shortest.Swap(int64(waited))
+		limit := p.Target
+		if s.overload.Load() {
+			limit /= 8 // less than anybody's patience: what keeps the queue short is that calls are refused
+		}
+		s.overload.Store(interval == last+1 && shortest != math.MaxInt64 && time.Duration(shortest) > limit)
+		return
+	}
+	for {
+		shortest := s.shortest.Load()
+		if int64(waited) >= shortest || s.shortest.CompareAndSwap(shortest, int64(waited)) {
+			return
+		}
+	}
 }
 
 // Patience is how long a call may wait at most, as things stand: a queue need not keep it longer.
@@ -89,27 +110,6 @@ func (s *Shedder) patience(p Shedding, c Criticality) time.Duration {
 		return p.Target / 4
 	}
 	return p.Target
-}
-
-// observe keeps the shortest wait of the interval, and at its end says what it means. An interval
-// without calls had no queue.
-func (s *Shedder) observe(p Shedding, now time.Time, waited time.Duration) {
-	interval := int64(now.Sub(s.start) / p.Interval)
-	if last := s.interval.Load(); interval > last && s.interval.CompareAndSwap(last, interval) {
-		shortest := s.shortest.Swap(int64(waited))
-		limit := p.Target
-		if s.overload.Load() {
-			limit /= 8 // less than anybody's patience: what keeps the queue short is that calls are refused
-		}
-		s.overload.Store(interval == last+1 && shortest != math.MaxInt64 && time.Duration(shortest) > limit)
-		return
-	}
-	for {
-		shortest := s.shortest.Load()
-		if int64(waited) >= shortest || s.shortest.CompareAndSwap(shortest, int64(waited)) {
-			return
-		}
-	}
 }
 
 func (p Shedding) filled() Shedding {

@@ -90,9 +90,6 @@ func (f *Flow) Response(ctx context.Context, n int) (int, error) {
 // Flow paces the bodies of the attempt; nil if nothing does.
 func (a *Attempt) Flow() *Flow { return a.flow }
 
-// Flow paces the bodies of the call; nil if nothing does. It is known once the handler is called.
-func (c *InboundCall) Flow() *Flow { return nil }
-
 // pace waits until t lets some of n bytes through.
 func pace(ctx context.Context, t *resilience.Throttle, b resilience.Bandwidth, n int) (int, error) {
 	for {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"net"
@@ -15,9 +14,20 @@ import (
 
 // An Inbound is the live side of a resolver.Inbound: an address this process serves.
 type Inbound struct {
-	engine *Engine
-	port   int
-	value  atomic.Pointer[resolver.Inbound]
+	engine  *Engine
+	port    int
+	current atomic.Pointer[serving] // never nil
+
+	// What is live outlives every serving.
+	rates     resilience.RateLimiter
+	active    resilience.Gauge // calls in flight, where they are bounded
+	queue     queue
+	shedder   *resilience.Shedder
+	gradient  *resilience.Gradient // nil before the first serving that asks it; read by make alone
+	late      *resilience.LateCalls
+	faulted   resilience.Gauge
+	throttles throttles
+	refused   [len(kindNames)]atomic.Uint64 // calls, by Kind
 
 	serving sync.Mutex // held while Serve or its stop is being called
 	closed  bool
@@ -26,7 +36,9 @@ type Inbound struct {
 
 // Listen registers addr ("ip:port") with the resolver and keeps what it demands current.
 func (e *Engine) Listen(addr *net.TCPAddr) (*Inbound, error) {
-	in := &Inbound{engine: e, port: addr.Port}
+	now := time.Now()
+	in := &Inbound{engine: e, port: addr.Port, shedder: resilience.NewShedder(now), late: resilience.NewLateCalls(now)}
+	in.current.Store(in.make(nil))
 	e.mu.Lock()
 	if e.closed {
 		e.mu.Unlock()
@@ -54,13 +66,48 @@ func (in *Inbound) apply(v *resolver.Inbound, err error) {
 		}
 		return
 	}
-	if v != nil {
-		in.value.Store(v)
+	if v == nil {
+		return
 	}
+	next := in.make(v)
+	was := in.current.Swap(next)
+	if off := v.Serving.Off; off != was.off() {
+		in.engine.config.Logger.Warn("policies of a server are turned off or on", "port", in.port, "off", off.String())
+	}
+	in.admit() // there may be room for more
 }
 
 // Value is the configuration in use; nil before the first.
-func (in *Inbound) Value() *resolver.Inbound { return in.value.Load() }
+func (in *Inbound) Value() *resolver.Inbound { return in.current.Load().value }
+
+// An InboundState is how the calls of an Inbound fare.
+type InboundState struct {
+	Limit      uint32 // of calls in flight; 0 is none
+	InFlight   int64  // counted only where there is a limit
+	Queued     int
+	Overloaded bool  // calls queue faster than they are served
+	Faulted    int64 // calls in flight that something is done to on purpose
+	Refused    map[Kind]uint64
+}
+
+// State is how the calls fare now.
+func (in *Inbound) State() InboundState {
+	s := in.current.Load()
+	out := InboundState{
+		Limit:    s.limit(),
+		InFlight: in.active.Count(), Queued: int(in.queue.length.Load()), Faulted: in.faulted.Count(),
+		Overloaded: s.sheds && in.shedder.Overloaded(),
+	}
+	for kind := range in.refused {
+		if n := in.refused[kind].Load(); n > 0 {
+			if out.Refused == nil {
+				out.Refused = map[Kind]uint64{}
+			}
+			out.Refused[Kind(kind)] = n
+		}
+	}
+	return out
+}
 
 // Close ends the registration. Calls that come all the same are still served.
 func (in *Inbound) Close() {
@@ -80,87 +127,18 @@ func (in *Inbound) Close() {
 	}
 }
 
-// An InboundCall is one call that this process serves. An adapter makes one for
-// each and sets the exported fields.
-type InboundCall struct {
-	Protocol Protocol
-	Request  resolver.Request
-	Local    net.Addr // where it came in; nil if not known
-	Remote   net.Addr
-
-	ctx   context.Context
-	start time.Time
-}
-
-// Context is the call's context as the observer made it.
-func (c *InboundCall) Context() context.Context { return c.ctx }
-
-// Start is when the call came; it is kept only for an observer.
-func (c *InboundCall) Start() time.Time { return c.start }
-
-// Caused returns the inbound call that a context belongs to, so that the calls it causes can be told
-// from others; nil if there is none.
-func Caused(ctx context.Context) *InboundCall {
-	c, _ := ctx.Value(inboundKey{}).(*InboundCall)
-	return c
-}
-
-type inboundKey struct{}
-
-// Header is what the answer is to carry besides the handler's own, however it ends. It is known once
-// the handler is called. Names are in lower case.
-func (c *InboundCall) Header() []Field { return nil }
-
-// Spent reports whether calls that this one has caused failed though they were repeated, or could not be
-// repeated for lack of budget. A failure is answered with a request not to repeat it then, lest
-// each hop multiply the load of the last.
-func (c *InboundCall) Spent() bool { return false }
-
-// spend notes that a call which this one has caused failed though it was repeated, or could not be repeated.
-// It may be called from any goroutine.
-func (c *InboundCall) spend() {}
-
-// repeated reports whether the caller said that this call is a retry of its own.
-func (c *InboundCall) repeated() bool { return false }
-
-// criticality is the value of x-weft-criticality that the calls this one causes inherit; empty if there is none.
-func (c *InboundCall) criticality() string { return "" }
-
-// A Refusal says how to answer a call that is not handled.
-type Refusal struct {
-	Kind   Kind
-	Status int    // HTTP
-	Code   uint32 // gRPC
-	Text   string
-	// Header is for the answer, besides the call's own. Names are in lower case.
-	Header []Field
-	// Cut says that there is to be no answer: the connection is to break.
-	Cut bool
-}
-
-// Serve takes an inbound call to its handler and reports how it ended, or refuses it. A panic of
-// the handler goes on after the observer was told.
-func (e *Engine) Serve(ctx context.Context, c *InboundCall, handle func(context.Context) resilience.Outcome) (resilience.Outcome, *Refusal) {
-	e.notice(c)
-	obs := e.config.Observer
-	if obs == nil {
-		c.ctx = ctx
-		return handle(ctx), nil
-	}
-	c.start = time.Now()
-	c.ctx = obs.ServeStarted(ctx, c)
-	out := resilience.Outcome{Err: errPanicked, Cause: resilience.Reset}
-	defer func() { obs.ServeFinished(c, out) }()
-	out = handle(c.ctx)
-	return out, nil
-}
-
 // Inbound is what this process's registration of the call's local port demands; nil if it has none.
 func (e *Engine) Inbound(c *InboundCall) *resolver.Inbound {
+	if in := e.inbound(c); in != nil {
+		return in.Value()
+	}
+	return nil
+}
+
+// inbound is the registration of the call's local port; nil if there is none.
+func (e *Engine) inbound(c *InboundCall) *Inbound {
 	if a, ok := c.Local.(*net.TCPAddr); ok {
-		if in := (*e.inbounds.Load())[a.Port]; in != nil {
-			return in.Value()
-		}
+		return (*e.inbounds.Load())[a.Port]
 	}
 	return nil
 }
@@ -168,7 +146,7 @@ func (e *Engine) Inbound(c *InboundCall) *resolver.Inbound {
 // notice says, once, that calls come in where the mesh does not listen.
 func (e *Engine) notice(c *InboundCall) {
 	a, ok := c.Local.(*net.TCPAddr)
-	if !ok || e.noticed.Load() || (*e.inbounds.Load())[a.Port] != nil {
+	if !ok || e.noticed.Load() {
 		return
 	}
 	e.mu.Lock()

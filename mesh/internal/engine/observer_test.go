@@ -134,7 +134,7 @@ func TestServe(t *testing.T) {
 	}
 	bare, _ := newEngine(t, nil)
 	call = c()
-	if out, _ := bare.Serve(t.Context(), call, func(context.Context) resilience.Outcome { return resilience.Outcome{Status: 201} }); out.Status != 201 || call.Context() != t.Context() {
+	if out, _ := bare.Serve(t.Context(), call, func(context.Context) resilience.Outcome { return resilience.Outcome{Status: 201} }); out.Status != 201 || Caused(call.Context()) != call {
 		t.Error(out)
 	}
 }

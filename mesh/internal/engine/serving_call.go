@@ -1,0 +1,165 @@
+package engine
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/weftmesh/weft/resilience"
+	"github.com/weftmesh/weft/resolver"
+)
+
+// An InboundCall is one call that this process serves. An adapter makes one for each, as part of its own
+// state, sets the exported fields but for Refused, and does not use it again.
+type InboundCall struct {
+	Protocol Protocol
+	Request  resolver.Request
+	Local    net.Addr // where it came in; nil if not known
+	Remote   net.Addr
+	// Caller is the verified identity of the peer; empty if it has none.
+	Caller string
+	// Stream says that the call lasts as long as the peers like, which tells nothing of how busy the server is.
+	Stream bool
+
+	// Refused is how the call was answered in the handler's place; nil if it was handled. It is set before the observer is told.
+	Refused *Refusal
+
+	ctx     context.Context
+	start   time.Time
+	header  []Field
+	flow    *Flow
+	delayed bool
+	known   uint32 // bits below; by atomic operations
+}
+
+// What is known of an InboundCall. Above stands its Criticality, from Sheddable on.
+const (
+	looked uint32 = 1 << iota // the headers were read
+	isRetry
+	isSpent
+	criticalityShift = iota
+)
+
+// Context is the context of the call's handler, and all that it asks of a call is asked of the one it came
+// with, which the observer may have extended.
+func (c *InboundCall) Context() context.Context { return (*inboundContext)(c) }
+
+// inboundContext is an InboundCall that is its own context, so that it costs nothing to be found in it.
+type inboundContext InboundCall
+
+type inboundKey struct{}
+
+func (c *inboundContext) Deadline() (deadline time.Time, ok bool) { return c.ctx.Deadline() }
+func (c *inboundContext) Done() <-chan struct{}                   { return c.ctx.Done() }
+func (c *inboundContext) Err() error                              { return c.ctx.Err() }
+
+func (c *inboundContext) Value(key any) any {
+	if _, ok := key.(inboundKey); ok {
+		return (*InboundCall)(c)
+	}
+	return c.ctx.Value(key)
+}
+
+// Caused returns the inbound call that a context belongs to, so that the calls it causes can be told
+// from others; nil if there is none.
+func Caused(ctx context.Context) *InboundCall {
+	c, _ := ctx.Value(inboundKey{}).(*InboundCall)
+	return c
+}
+
+// Start is when the call came; it is kept only for an observer.
+func (c *InboundCall) Start() time.Time { return c.start }
+
+// Delayed reports whether a fault has held the call back.
+func (c *InboundCall) Delayed() bool { return c.delayed }
+
+// Header is what the answer is to carry besides the handler's own, however it ends. It is known once
+// the handler is called, or the call refused. Names are in lower case.
+func (c *InboundCall) Header() []Field { return c.header }
+
+// Flow paces the bodies of the call; nil if nothing does. It is known once the handler is called.
+func (c *InboundCall) Flow() *Flow { return c.flow }
+
+// Retried reports whether the caller says that it has made the call before. Calls that it causes are not
+// repeated then, lest each hop multiply what the last repeats.
+func (c *InboundCall) Retried() bool { return c.look()&isRetry != 0 }
+
+// Criticality is how much the caller says that the call matters; Critical if it says nothing.
+func (c *InboundCall) Criticality() resilience.Criticality {
+	return resilience.Criticality(c.look()>>criticalityShift) + resilience.Sheddable
+}
+
+// Spent reports whether calls that this one has caused failed though they were repeated, or could not be
+// repeated for lack of budget. A failure is answered with a request not to repeat it then, lest
+// each hop multiply the load of the last.
+func (c *InboundCall) Spent() bool { return atomic.LoadUint32(&c.known)&isSpent != 0 }
+
+// spend says that a call which this one has caused failed, and was repeated as far as it may be.
+func (c *InboundCall) spend() { atomic.OrUint32(&c.known, isSpent) }
+
+// look reads the headers, once unless two do so at a time.
+func (c *InboundCall) look() uint32 {
+	known := atomic.LoadUint32(&c.known)
+	if known&looked == 0 {
+		said := c.said()
+		known = atomic.OrUint32(&c.known, said) | said
+	}
+	return known
+}
+
+// The headers by which callers speak of their calls.
+var (
+	criticalityHeader = resolver.HeaderName{Lower: "x-weft-criticality", Canonical: "X-Weft-Criticality"}
+	attemptCount      = resolver.HeaderName{Lower: "x-envoy-attempt-count", Canonical: "X-Envoy-Attempt-Count"}           // from 1
+	previousAttempts  = resolver.HeaderName{Lower: "grpc-previous-rpc-attempts", Canonical: "Grpc-Previous-Rpc-Attempts"} // (gRFC A6)
+)
+
+func (c *InboundCall) said() uint32 {
+	criticality, known := resilience.Critical, looked
+	if h := c.Request.Header; h != nil {
+		if v := h.Values(criticalityHeader); len(v) > 0 {
+			criticality, _ = resilience.ParseCriticality(v[0])
+		}
+		if counts(h.Values(attemptCount), 1) || c.Protocol == GRPC && counts(h.Values(previousAttempts), 0) {
+			known |= isRetry
+		}
+	}
+	return known | uint32(criticality-resilience.Sheddable)<<criticalityShift
+}
+
+// counts reports whether a header is a number beyond n.
+func counts(values []string, n uint64) bool {
+	if len(values) == 0 {
+		return false
+	}
+	v, err := strconv.ParseUint(values[0], 10, 32)
+	return err == nil && v > n
+}
+
+// fact is what a rate's descriptors ask of the call. Besides those of all calls there are its "remote_address", without
+// the port, and its "caller", which is that address where nobody vouches for another.
+func (c *InboundCall) fact(f *fact) (value string, ok bool) {
+	switch {
+	case f.key == "caller" && c.Caller != "":
+		return c.Caller, true
+	case f.key == "caller", f.key == "remote_address":
+		return hostOf(c.Remote)
+	}
+	return f.of(&c.Request)
+}
+
+func hostOf(a net.Addr) (host string, ok bool) {
+	switch a := a.(type) {
+	case nil:
+		return "", false
+	case *net.TCPAddr:
+		return a.IP.String(), true
+	}
+	whole := a.String()
+	if host, _, err := net.SplitHostPort(whole); err == nil {
+		return host, true
+	}
+	return whole, whole != ""
+}
