@@ -39,6 +39,7 @@ type Gradient struct {
 	next     atomic.Int64 // when the limit is due to change, from start; while it measures: when that began
 	measures atomic.Bool
 	enough   atomic.Uint32 // samples of a measurement
+	slow     atomic.Int64  // a call that takes longer is slower than it may be
 	start    time.Time
 
 	mu       sync.Mutex // who computes the limit; nobody waits for it
@@ -76,7 +77,7 @@ func (g *Gradient) Set(a Adaptive, now time.Time) {
 	}
 }
 
-// Enter lets a call in, or refuses it. Each that was let in is followed by one Leave or Abandon.
+// Enter lets a call in, or refuses it. Each that was let in is followed by one Leave, GiveUp or Abandon.
 func (g *Gradient) Enter() bool { return g.inFlight.Enter(g.limit.Load()) }
 
 // Leave lets out a call that was answered at now, and took so long.
@@ -103,7 +104,17 @@ func (g *Gradient) Leave(now time.Time, took time.Duration) {
 	}
 }
 
-// Abandon lets out a call whose time says nothing: it was canceled.
+// GiveUp lets out a call that its caller gave up after so long. It counts if it was slow by then: a server
+// that is too slow for all its callers answers none, and would never be seen to be.
+func (g *Gradient) GiveUp(now time.Time, took time.Duration) {
+	if g.measures.Load() || took <= time.Duration(g.slow.Load()) {
+		g.Abandon()
+		return
+	}
+	g.Leave(now, took)
+}
+
+// Abandon lets out a call whose time says nothing.
 func (g *Gradient) Abandon() { g.inFlight.Leave() }
 
 // Limit is how many calls may be in flight now.
@@ -126,6 +137,11 @@ func (g *Gradient) turn(since time.Duration) {
 	}
 	limit := g.limit.Load()
 	now := g.config.next(limit, g.least, quantile(g.config.Percentile, &g.samples))
+	if now > limit {
+		// A limit that is not reached is not known to be right: it would grow for ever while calls are few, and
+		// let in what comes all at once.
+		now = max(limit, min(now, max(headroom, 4*uint32(g.InFlight()+1))))
+	}
 	if now == g.config.Min {
 		g.atBottom++
 	} else {
@@ -142,6 +158,9 @@ func (g *Gradient) turn(since time.Duration) {
 	g.next.Store(int64(since + g.config.Update))
 }
 
+// headroom is how far the limit grows though there are few calls, so that many at once are no overload yet.
+const headroom = 100
+
 // begin lowers the limit to see what calls take then.
 func (g *Gradient) begin(since time.Duration) {
 	g.atBottom = 0
@@ -155,6 +174,7 @@ func (g *Gradient) begin(since time.Duration) {
 func (g *Gradient) resume(since time.Duration, limit uint32) {
 	later := float64(g.config.Remeasure) * g.config.Jitter / 100 * rand.Float64()
 	g.measure = since + g.config.Remeasure + time.Duration(later)
+	g.slow.Store(int64(float64(g.least) * (1 + g.config.Buffer/100)))
 	g.samples.reset()
 	g.limit.Store(g.config.within(float64(limit)))
 	g.next.Store(int64(since + g.config.Update))
