@@ -2,17 +2,21 @@ package httpadapter
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/weftmesh/weft/mesh/internal/engine"
 	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 )
 
-// Handler serves next as inbound calls of e. next sees the ResponseWriter as the
-// server made it; with an observer, one that records the status and keeps
-// Flusher, Hijacker, Pusher, io.ReaderFrom and http.ResponseController working.
+// Handler serves next as inbound calls of e. next sees a ResponseWriter that records the status and
+// completes the header, and keeps Flusher, Hijacker, Pusher, io.ReaderFrom and http.ResponseController working.
+//
+// The request's context ends when the caller waits no longer, as it said by
+// x-envoy-expected-rq-timeout-ms or grpc-timeout.
 func Handler(e *engine.Engine, next http.Handler) http.Handler { return &handler{e, next} }
 
 type handler struct {
@@ -36,7 +40,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.call.Local, _ = r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	s.call.Remote = &s.remote
-	h.engine.Serve(r.Context(), &s.call, s.handle)
+	s.call.Stream = streams(r.Header)
+	ctx, cancel := withDeadline(r.Context(), r.Header)
+	if cancel != nil {
+		defer cancel()
+	}
+	if _, refusal := h.engine.Serve(ctx, &s.call, s.handle); refusal != nil {
+		s.refuse(refusal)
+	}
 }
 
 // served is one request that is being served.
@@ -50,27 +61,56 @@ type served struct {
 }
 
 func (s *served) handle(ctx context.Context) resilience.Outcome {
-	w, r := s.w, s.r
-	if ctx != r.Context() {
-		r = r.WithContext(ctx)
-		// What the handler leaves in the request is for those around it, the server included, which
-		// removes the files of forms.
-		defer func() { s.r.MultipartForm, s.r.Pattern = r.MultipartForm, r.Pattern }()
+	r := s.r.WithContext(ctx)
+	// What the handler leaves in the request is for those around it, the server included, which
+	// removes the files of forms.
+	defer func() { s.r.MultipartForm, s.r.Pattern = r.MultipartForm, r.Pattern }()
+	s.rec = recorder{ResponseWriter: s.w, call: &s.call}
+	var body *paced
+	if flow := s.call.Flow(); flow != nil {
+		if r.Body != http.NoBody {
+			body = newPaced(ctx, r.Body, flow.Request)
+			r.Body = body
+		}
+		if r.Method != http.MethodHead { // whose answer has no body, whatever is written
+			s.rec.ctx, s.rec.pass = ctx, flow.Response
+		}
 	}
-	if s.call.Start().IsZero() { // nobody observes
-		s.next.ServeHTTP(w, r)
-		return resilience.Outcome{}
-	}
-	s.rec.ResponseWriter = w
 	s.next.ServeHTTP(s.rec.writer(), r)
-	out := resilience.Outcome{Status: s.rec.status}
-	if out.Status == 0 {
-		out.Status = http.StatusOK
+	s.rec.note(http.StatusOK)
+	if s.rec.cut || body != nil && body.cut {
+		panic(http.ErrAbortHandler)
 	}
+	out := resilience.Outcome{Status: s.rec.status}
 	if err := s.r.Context().Err(); err != nil { // the client left, or the server is being closed
 		out.Err, out.Cause = err, resilience.Canceled
 	}
 	return out
+}
+
+// refuse answers in the handler's place.
+func (s *served) refuse(why *engine.Refusal) {
+	if why.Cut {
+		panic(http.ErrAbortHandler)
+	}
+	h := s.w.Header()
+	set(h, s.call.Header())
+	set(h, why.Header)
+	h.Set("Content-Type", "text/plain")
+	s.w.WriteHeader(why.Status)
+	_, _ = io.WriteString(s.w, why.Text) // who does not hear it has left
+}
+
+// streams reports that an answer lasts as long as the peers like: a connection that leaves HTTP, or events.
+func streams(h http.Header) bool {
+	return upgrades(h) || len(h["Accept"]) > 0 && strings.HasPrefix(h["Accept"][0], "text/event-stream")
+}
+
+// set puts the fields in the place of what h has of their names.
+func set(h http.Header, fields []engine.Field) {
+	for _, f := range fields {
+		h.Set(f.Name, f.Value)
+	}
 }
 
 // remote is the address of a client as the server wrote it.

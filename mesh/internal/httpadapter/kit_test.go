@@ -24,6 +24,7 @@ type moving struct {
 	mu       sync.Mutex
 	services map[string]*resolver.Service
 	sinks    map[string]func(*resolver.Service, error)
+	serving  *resilience.Serving // of all addresses
 }
 
 func (m *moving) Watch(name string, sink func(*resolver.Service, error)) (stop func()) {
@@ -39,6 +40,9 @@ func (m *moving) Watch(name string, sink func(*resolver.Service, error)) (stop f
 }
 
 func (m *moving) Serve(addr string, sink func(*resolver.Inbound, error)) (stop func()) {
+	if m.serving != nil {
+		sink(&resolver.Inbound{Addr: addr, Serving: *m.serving}, nil)
+	}
 	return func() {}
 }
 
@@ -69,12 +73,16 @@ type watcher struct {
 	requests []resolver.Request
 	inbound  []resolver.Request
 	header   []engine.Field
+	use      *resilience.InUse // of the newest attempt's cluster
 	finished chan struct{}
 }
 
 func (w *watcher) CallStarted(ctx context.Context, _ *engine.Call) context.Context { return ctx }
 
 func (w *watcher) AttemptStarted(ctx context.Context, _ *engine.Call, a *engine.Attempt) context.Context {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.use, _ = a.InUse()
 	a.Header = w.header
 	return ctx
 }
@@ -147,6 +155,17 @@ func (m *mesh) serve(c resolver.Cluster, p resilience.Policy, addrs ...string) {
 	})
 }
 
+// again gives the service "payments" another policy.
+func (m *mesh) again(p resilience.Policy) {
+	c := m.resolver.services["payments"].Clusters["payments"]
+	var addrs []string
+	for _, e := range c.Endpoints {
+		addrs = append(addrs, e.Addr)
+	}
+	c.Endpoints = nil
+	m.serve(c, p, addrs...)
+}
+
 func (m *mesh) do(req *http.Request) *http.Response {
 	m.t.Helper()
 	resp, err := m.RoundTrip(req)
@@ -155,6 +174,17 @@ func (m *mesh) do(req *http.Request) *http.Response {
 	}
 	m.t.Cleanup(func() { resp.Body.Close() })
 	return resp
+}
+
+// listen starts a server of the mesh on that wire.
+func (m *mesh) listen(w wire, p resilience.Serving, h http.HandlerFunc) *httptest.Server {
+	m.t.Helper()
+	m.resolver.serving = &p
+	s := w.start(m.t, Handler(m.engine, h))
+	if _, err := m.engine.Listen(s.Listener.Addr().(*net.TCPAddr)); err != nil {
+		m.t.Fatal(err)
+	}
+	return s
 }
 
 // inFlight is the number of attempts that count at the hosts of "payments".

@@ -15,6 +15,12 @@ import (
 // that a server may have seen the request, unless there is proof that none did.
 func failure(ctx context.Context, err error) resilience.Outcome {
 	if gone := ctx.Err(); gone != nil {
+		if idle, ok := expired(ctx); ok {
+			if !errors.Is(err, idle) {
+				err = fmt.Errorf("%w: %w", idle, err)
+			}
+			return resilience.Outcome{Err: err, Cause: resilience.Timeout}
+		}
 		if !errors.Is(err, gone) {
 			err = fmt.Errorf("%w: %w", gone, err)
 		}

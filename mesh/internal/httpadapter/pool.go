@@ -36,6 +36,8 @@ type pool struct {
 	h2c   *http.Transport
 	tls   *tls.Config // of https where the cluster demands nothing; nil means the defaults
 
+	connections connections
+
 	secure atomic.Pointer[map[demand]*secure] // copied on write
 	mu     sync.Mutex                         // guards writing secure
 	swept  time.Time
@@ -214,5 +216,9 @@ func (c *attemptContext) dial(ctx context.Context, network string, conf *tls.Con
 	if c.dials.Add(1) > maxDials {
 		return nil, &tcpadapter.ConnectError{Cause: resilience.Refused, Err: errRefusing}
 	}
-	return tcpadapter.Connect(ctx, network, c.attempt.Host, c.attempt.Cluster, conf)
+	if err := c.pool.connections.enter(ctx, c); err != nil {
+		return nil, err
+	}
+	p, use, host := c.pool, c.use, c.attempt.Host // and not c, which may be forgotten before the connection
+	return tcpadapter.Connect(ctx, network, host, c.attempt.Cluster, conf, func() { p.connections.leave(use, host) })
 }

@@ -2,16 +2,24 @@ package httpadapter
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/http"
+
+	"github.com/weftmesh/weft/mesh/internal/engine"
 )
 
-// A recorder is a ResponseWriter that remembers the status. Embedded in one of
+// A recorder is a ResponseWriter that remembers the status, adds the call's headers, and lets
+// the body go at the call's pace. Embedded in one of
 // the types below, it has the optional methods of the one it wraps.
 type recorder struct {
 	http.ResponseWriter
-	status int // 0 before the header was written
+	call   *engine.InboundCall
+	ctx    context.Context
+	pass   func(context.Context, int) (int, error) // of the body; nil if nothing paces it
+	status int                                     // 0 before the header was written
+	cut    bool                                    // the body was broken off
 }
 
 // writer is the recorder with those optional methods that the wrapped writer has:
@@ -47,20 +55,42 @@ func (r *recorder) WriteHeader(status int) {
 
 func (r *recorder) Write(p []byte) (int, error) {
 	r.note(http.StatusOK)
+	if r.pass != nil {
+		return r.paced(p)
+	}
 	return r.ResponseWriter.Write(p)
 }
 
 // WriteString saves the copy where the wrapped writer does.
 func (r *recorder) WriteString(s string) (int, error) {
 	r.note(http.StatusOK)
+	if r.pass != nil {
+		return r.paced([]byte(s))
+	}
 	return io.WriteString(r.ResponseWriter, s)
 }
 
-// note keeps the first status: it is the one that was sent.
+// note keeps the first status, which is the one that is sent, and completes the header.
 func (r *recorder) note(status int) {
-	if r.status == 0 {
-		r.status = status
+	if r.status != 0 {
+		return
 	}
+	r.status = status
+	set(r.Header(), r.call.Header())
+	if status >= 500 && r.call.Spent() {
+		r.Header().Set("X-Envoy-Overloaded", "true")
+	}
+}
+
+// paced writes p as fast as it may go. Where that is broken off, what went before is to arrive.
+func (r *recorder) paced(p []byte) (int, error) {
+	flush := func() { _ = http.NewResponseController(r.ResponseWriter).Flush() } // a writer that can't has no buffer to speak of
+	n, err := write(r.ctx, r.ResponseWriter, p, r.pass, flush)
+	if err != nil {
+		flush()
+		r.cut = true
+	}
+	return n, err
 }
 
 type flushRecorder struct{ *recorder }
@@ -84,8 +114,8 @@ type hijackRecorder struct{ flushRecorder }
 // Hijack takes the connection over; without a status before it is taken for an upgrade.
 func (r hijackRecorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := r.ResponseWriter.(http.Hijacker).Hijack()
-	if err == nil {
-		r.note(http.StatusSwitchingProtocols)
+	if err == nil && r.status == 0 {
+		r.status = http.StatusSwitchingProtocols
 	}
 	return conn, rw, err
 }
@@ -97,11 +127,17 @@ func (r http1Recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return hijackRecorder(r).Hijack()
 }
 
-// ReadFrom lets the server send files without copying.
+// ReadFrom lets the server send files without copying, unless the body is paced.
 func (r http1Recorder) ReadFrom(src io.Reader) (int64, error) {
+	if r.pass != nil {
+		return io.Copy(writerOnly{r.recorder}, src)
+	}
 	r.note(http.StatusOK)
 	return r.ResponseWriter.(io.ReaderFrom).ReadFrom(src)
 }
+
+// writerOnly hides ReadFrom.
+type writerOnly struct{ io.Writer }
 
 type pushRecorder struct{ flushRecorder }
 

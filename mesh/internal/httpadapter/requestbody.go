@@ -1,6 +1,7 @@
 package httpadapter
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -75,12 +76,12 @@ func (b *requestBody) next(ctx context.Context, keep int64) (io.ReadCloser, erro
 		}
 	}
 	if r != &b.first && (b.lost || b.closed) { // the attempt before went on reading
-		return nil, errGone
+		return nil, errUsed
 	}
 	return r, nil
 }
 
-var errGone = errors.New("the request's body cannot be sent again")
+var errUsed = errors.New("the request's body cannot be sent again")
 
 // replayable reports whether another attempt would send the same body.
 func (b *requestBody) replayable() bool {
@@ -90,6 +91,39 @@ func (b *requestBody) replayable() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return !b.lost && !b.closed && (b.end == nil || errors.Is(b.end, io.EOF))
+}
+
+// beside makes other a body to be sent beside this one, if it can be: by GetBody, or when all of it
+// was read and kept.
+func (b *requestBody) beside(other *requestBody) bool {
+	if b.source == nil {
+		return true
+	}
+	again := b.getBody
+	if again == nil {
+		b.mu.Lock()
+		all := b.kept
+		whole := !b.lost && errors.Is(b.end, io.EOF)
+		b.mu.Unlock()
+		if !whole {
+			return false
+		}
+		again = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(all)), nil }
+	}
+	body, err := again()
+	if err != nil {
+		return false
+	}
+	other.source, other.getBody = body, again
+	return true
+}
+
+// drop closes a body that was not sent after all.
+func (b *requestBody) drop() {
+	if b.source != nil && !b.taken {
+		b.taken = true
+		_ = b.source.Close() // nobody has read it
+	}
 }
 
 // broken is the error that reading the caller's body ended with, if it did.

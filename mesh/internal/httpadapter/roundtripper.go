@@ -86,7 +86,7 @@ func (t *RoundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	x.body.settle()
 	if err != nil {
-		x.discard() // of an attempt that no other could follow after all
+		x.won.discard() // of an attempt that no other could follow after all
 		return nil, err
 	}
 	return x.response(), nil

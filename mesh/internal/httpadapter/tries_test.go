@@ -190,7 +190,7 @@ type overdue struct {
 
 func (x *overdue) Send(ctx context.Context, a *engine.Attempt) resilience.Outcome {
 	<-ctx.Done()
-	return x.answered(&http.Response{StatusCode: 200, Body: x.body}, a)
+	return x.answered(ctx, &http.Response{StatusCode: 200, Body: x.body}, a, nil)
 }
 
 func TestFullClusterAndRate(t *testing.T) {

@@ -2,7 +2,6 @@ package tcpadapter
 
 import (
 	"crypto/tls"
-	"net"
 
 	"github.com/weftmesh/weft/mesh/internal/engine"
 	"github.com/weftmesh/weft/resilience"
@@ -11,12 +10,12 @@ import (
 // plain is a connection that ends its attempt when it is closed. All else is the
 // connection's own, splice and half-close included.
 type plain struct {
-	*net.TCPConn
+	*watched
 	attempt *engine.Attempt
 }
 
 func (c *plain) Close() error {
-	err := c.TCPConn.Close()
+	err := c.watched.Close()
 	c.attempt.Finish(resilience.Outcome{})
 	return err
 }

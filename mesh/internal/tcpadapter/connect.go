@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/weftmesh/weft/balancer"
@@ -33,7 +34,9 @@ var errLeft = errors.New("the host left the configuration while it was being con
 // (the connection is a *tls.Conn then). It gives up after the cluster's
 // ConnectTimeout, handshake included, and as soon as the configuration drops the host: who waits for a
 // departed host would wait in vain. The error is a [*ConnectError].
-func Connect(ctx context.Context, network string, h *balancer.Host, c *resolver.Cluster, conf *tls.Config) (net.Conn, error) {
+//
+// closed, if it is not nil, is called once: when the connection is closed, or could not be made.
+func Connect(ctx context.Context, network string, h *balancer.Host, c *resolver.Cluster, conf *tls.Config, closed func()) (net.Conn, error) {
 	timeout := c.ConnectTimeout
 	if timeout <= 0 {
 		timeout = connectTimeout
@@ -50,7 +53,7 @@ func Connect(ctx context.Context, network string, h *balancer.Host, c *resolver.
 		case <-ctx.Done():
 		}
 	}()
-	conn, err := dial(ctx, network, h.Addr(), conf)
+	conn, err := dial(ctx, network, h.Addr(), conf, closed)
 	cancel(nil)
 	<-watched
 	switch {
@@ -63,9 +66,15 @@ func Connect(ctx context.Context, network string, h *balancer.Host, c *resolver.
 	}
 }
 
-func dial(ctx context.Context, network, addr string, conf *tls.Config) (net.Conn, error) {
+func dial(ctx context.Context, network, addr string, conf *tls.Config, closed func()) (net.Conn, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, network, addr)
+	switch {
+	case err != nil && closed != nil:
+		closed()
+	case closed != nil:
+		conn = &watched{TCPConn: conn.(*net.TCPConn), closed: closed}
+	}
 	if err != nil || conf == nil {
 		return conn, err
 	}
@@ -75,4 +84,18 @@ func dial(ctx context.Context, network, addr string, conf *tls.Config) (net.Conn
 		return nil, fmt.Errorf("tls handshake with %s: %w", addr, err)
 	}
 	return secure, nil
+}
+
+// watched is a connection that says when it is closed. All else is the connection's own, splice and
+// half-close included.
+type watched struct {
+	*net.TCPConn
+	closed func()
+	once   sync.Once
+}
+
+func (c *watched) Close() error {
+	err := c.TCPConn.Close()
+	c.once.Do(c.closed)
+	return err
 }

@@ -17,7 +17,7 @@ import (
 
 // Dial connects to a host of the service, over TLS if its cluster demands it.
 // The connection is the call: it counts at the host until it is closed. ctx and the route's
-// timeout bound the dialing alone. CloseWrite and the other methods
+// timeout bound the dialing alone; the cluster's threshold of connections bounds how many there are. CloseWrite and the other methods
 // of *net.TCPConn, or *tls.Conn, are there.
 //
 // Routes see the service's name as authority and the path "/". The error is an [*engine.Error].
@@ -48,7 +48,13 @@ func (d *dialing) Send(ctx context.Context, a *engine.Attempt) resilience.Outcom
 	if err != nil {
 		return resilience.Outcome{Err: err, Cause: resilience.Unsent}
 	}
-	conn, err := Connect(ctx, d.network, a.Host, a.Cluster, conf)
+	// A connection beyond the threshold is refused and does not wait, as by Envoy's TCP proxy.
+	use, most := a.InUse()
+	if !use.Connections.Enter(most.MaxConnections) {
+		err := fmt.Errorf("%w: %d connections are open, the most there may be (max_connections)", engine.ErrFull, most.MaxConnections)
+		return resilience.Outcome{Err: err, Cause: resilience.Unsent}
+	}
+	conn, err := Connect(ctx, d.network, a.Host, a.Cluster, conf, use.Connections.Leave)
 	if err != nil {
 		return outcome(ctx, err)
 	}
@@ -57,7 +63,7 @@ func (d *dialing) Send(ctx context.Context, a *engine.Attempt) resilience.Outcom
 		return outcome(ctx, ctx.Err())
 	}
 	switch c := conn.(type) {
-	case *net.TCPConn:
+	case *watched:
 		d.conn = &plain{c, a}
 	case *tls.Conn:
 		d.conn = &secure{c, a}

@@ -276,3 +276,33 @@ func TestHostThatLeavesReleasesItsDial(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Connections beyond the threshold are refused, and not tried again; those that are closed, or could not be made, make room.
+func TestConnectionsAreBounded(t *testing.T) {
+	e, m := newEngine(t)
+	one := resolver.Cluster{Thresholds: &[resilience.Priorities]resilience.Thresholds{{MaxConnections: 1, MaxRequests: 10}}}
+	m.set(one, retry, dead(t))
+	for range 2 {
+		var failed *engine.Error
+		if _, err := Dial(t.Context(), e, "tcp", "ledger"); !errors.As(err, &failed) || failed.Kind != engine.Unreachable {
+			t.Errorf("got %v", err)
+		}
+	}
+	m.set(one, retry, echo(t, nil))
+	for range 2 {
+		c, err := Dial(t.Context(), e, "tcp", "ledger")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var failed *engine.Error
+		if _, err := Dial(t.Context(), e, "tcp", "ledger"); !errors.As(err, &failed) || failed.Kind != engine.Overloaded || failed.Attempts != 1 {
+			t.Errorf("got %v", err)
+		}
+		talk(t, c)
+		c.Close()
+		c.Close()
+	}
+	if n := inFlight(e); n != 0 {
+		t.Errorf("%d in flight", n)
+	}
+}
