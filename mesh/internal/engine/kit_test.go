@@ -191,6 +191,11 @@ func idleEverywhere(t *testing.T, s *Service) {
 		}
 	}
 	if p := s.plan.Load(); p != nil {
+		for i := range p.routes {
+			if g := p.routes[i].active; g != nil && g.Count() != 0 {
+				t.Errorf("route %s: %d faults after all calls have ended", p.routes[i].Name, g.Count())
+			}
+		}
 		for name, c := range p.clusters {
 			if n := c.calls.Load(); n != 0 {
 				t.Errorf("cluster %s: %d calls after all have ended", name, n)
