@@ -137,10 +137,11 @@ func holdsFor(c *catalog.Catalog, o *catalog.Object) string {
 	if f.ServiceAccount != "" {
 		text += " of service account " + f.ServiceAccount
 	}
+	var labels []string
 	for _, k := range slices.Sorted(maps.Keys(f.Labels)) {
-		text += " with the label " + k + "=" + f.Labels[k]
+		labels = append(labels, " with the label "+k+"="+f.Labels[k])
 	}
-	return text
+	return text + strings.Join(labels, "")
 }
 
 func serviceStatus(s *catalog.Service) web.Service {

@@ -3,6 +3,7 @@ package explain
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ func Cluster(c publish.Cluster) []Line {
 	if t := c.Thresholds; t != nil {
 		most := func(part publish.Part, n uint32) {
 			if n != math.MaxUint32 {
-				l.say(part, resilience.NoThresholds, fmt.Sprintf("%d", n))
+				l.say(part, resilience.NoThresholds, strconv.FormatUint(uint64(n), 10))
 			}
 		}
 		t := t[resilience.DefaultPriority]

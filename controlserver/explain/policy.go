@@ -272,7 +272,7 @@ func fallback(f *resilience.Fallback) string {
 	}
 	var parts []string
 	if f.MaxAge > 0 {
-		parts = append(parts, fmt.Sprintf("the last good answer of the last %s", span(f.MaxAge)))
+		parts = append(parts, "the last good answer of the last "+span(f.MaxAge))
 	}
 	if a := f.Answer; a != nil && a.GRPC {
 		parts = append(parts, fmt.Sprintf("gRPC status %d", a.Code))

@@ -5,7 +5,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weftmesh/weft/controlserver/trafficpolicy"
+	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
+	"github.com/weftmesh/weft/resolver/xds/wire"
 )
 
 // What an Envoy sidecar gets: one listener on loopback that its application uses
@@ -14,6 +17,20 @@ const (
 	sidecarListener = "outbound"
 	sidecarRoutes   = "outbound"
 )
+
+// sidecar is its listener. It has all filters of which routes may have need, since
+// a listener that changes closes its connections; but that for global limits, which
+// Envoy refuses without the cluster it asks.
+func (v *View) sidecar() wire.Listener {
+	l := wire.Listener{
+		Name: sidecarListener, Address: v.client.Listen, RouteConfig: sidecarRoutes,
+		RateLimits: true, Faults: true, Bandwidths: true,
+	}
+	if _, ok := v.rateLimits(); ok {
+		l.Global = &wire.GlobalFilter{GlobalRate: resilience.GlobalRate{Domain: trafficpolicy.Domain}, Cluster: RateLimitCluster}
+	}
+	return l
+}
 
 // sidecarHosts are the virtual hosts of all services. A name is a domain of the
 // service that it means to the client, and of no other: Envoy refuses a table in which two

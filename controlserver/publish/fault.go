@@ -15,7 +15,7 @@ func fault(f *networking.HTTPFaultInjection) *resilience.Fault {
 	if d := f.GetDelay(); d.GetFixedDelay() != nil {
 		out.Delay, out.DelayPercent = d.GetFixedDelay().AsDuration(), share(d.GetPercentage())
 		if d.GetPercentage() == nil {
-			out.DelayPercent = resilience.Percent(uint32(max(d.GetPercent(), 0))) //nolint:staticcheck // old, and still in use
+			out.DelayPercent = resilience.Percent(uint32(max(d.GetPercent(), 0)))
 		}
 	}
 	if out.Delay <= 0 || out.DelayPercent.Numerator == 0 {

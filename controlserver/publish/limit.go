@@ -11,59 +11,55 @@ import (
 
 // limitRoute leaves of a route's policy what clients of the dialect can do, and says what else was configured.
 // hasGlobal is whether they can be told where the rate limit service is.
-//
-// Only a TrafficPolicy, which comes after a VirtualService, says of faults what not everybody can do.
 func (d Dialect) limitRoute(p resilience.Policy, from Origins, hasGlobal bool) (resilience.Policy, []Loss) {
 	l := losses{dialect: d, from: from}
-	switch {
-	case d == Weft:
-		return p, nil
-	case d == Envoy:
-		p = turnOff(p)
-		p.Fallback = drop(&l, Fallback, p.Fallback, "a proxy has no fallback")
-		p.Hedge = hedgeOfEnvoy(&l, p.Hedge, p.Retry)
-		p.Fault = faultOfProxy(&l, p.Fault, "a proxy")
-		if !hasGlobal {
-			p.Global = drop(&l, GlobalRate, p.Global, "the control server tells no address of a rate limit service")
-		}
-		if g := p.Global; g != nil && (g.Lease.Closed || g.Timeout != 0) {
-			l.say(GlobalRate, "a proxy waits 20ms for the rate limit service, and lets calls go that it can't ask for")
-		}
-		if b := p.Bandwidth; b.Request.BytesPerSecond > 0 && b.Response.BytesPerSecond > 0 && b.Request != b.Response {
-			l.say(Bandwidth, "a proxy has one bound for both ways, the greater one")
-		}
-		return p, l.all
-	}
-	p = turnOff(p)
-	p.Retry = retryOfGRPC(&l, p.Retry)
-	p.Hedge = drop(&l, Hedge, p.Hedge, grpcHas+"no hedges by xDS")
-	p.Rate = drop(&l, Rate, p.Rate, grpcHas+"no rate limits")
-	p.Global = drop(&l, GlobalRate, p.Global, grpcHas+"no rate limits")
-	p.Fallback = drop(&l, Fallback, p.Fallback, grpcHas+"no fallback")
-	p.Fault = faultOfGRPC(&l, faultOfProxy(&l, p.Fault, "gRPC's own client"))
-	if p.Priority != resilience.DefaultPriority {
-		l.say(Priority, grpcHas+"one priority")
-		p.Priority = resilience.DefaultPriority
-	}
-	if p.Idle != 0 {
-		l.say(Idle, grpcHas+"no idle timeout of a call")
-		p.Idle = 0
-	}
-	if p.Bandwidth != (resilience.Bandwidths{}) {
-		l.say(Bandwidth, grpcHas+"no bandwidth limits")
-		p.Bandwidth = resilience.Bandwidths{}
+	switch d {
+	case Weft:
+	case Envoy:
+		p = routeOfEnvoy(&l, turnOff(p), hasGlobal)
+	case GRPC, GRPCLeast:
+		p = routeOfGRPC(&l, turnOff(p))
 	}
 	return p, l.all
 }
 
-const grpcHas = "gRPC's own client has "
-
-func drop[T any](l *losses, part Part, v *T, what string) *T {
-	if v != nil {
-		l.say(part, what)
+func routeOfEnvoy(l *losses, p resilience.Policy, hasGlobal bool) resilience.Policy {
+	l.sayIf(p.Fallback != nil, Fallback, "a proxy has no fallback")
+	p.Fallback = nil
+	p.Hedge = hedgeOfEnvoy(l, p.Hedge, p.Retry)
+	p.Fault = faultOfProxy(l, p.Fault, "a proxy")
+	p.Rate = rateOfProxy(l, p.Rate)
+	if !hasGlobal {
+		l.sayIf(p.Global != nil, GlobalRate, "the control server tells no address of a rate limit service")
+		p.Global = nil
 	}
-	return nil
+	if g := p.Global; g != nil {
+		l.sayIf(g.Lease.Closed || g.Timeout != 0, GlobalRate, "a proxy waits 20ms for the rate limit service, and lets calls go that it can't ask for")
+		l.sayIf(slices.ContainsFunc(g.Descriptors, asksPath), GlobalRate, pathOfProxy)
+	}
+	b := p.Bandwidth
+	l.sayIf(b.Request.BytesPerSecond > 0 && b.Response.BytesPerSecond > 0 && b.Request != b.Response,
+		Bandwidth, "a proxy has one bound for both ways, the greater one")
+	return p
 }
+
+func routeOfGRPC(l *losses, p resilience.Policy) resilience.Policy {
+	l.retriesOfGRPC(p.Retry)
+	l.sayIf(p.Hedge != nil, Hedge, grpcHas+"no hedges by xDS")
+	l.sayIf(p.Priority != resilience.DefaultPriority, Priority, grpcHas+"one priority")
+	l.sayIf(p.Rate != nil, Rate, grpcHas+"no rate limits")
+	l.sayIf(p.Global != nil, GlobalRate, grpcHas+"no rate limits")
+	l.sayIf(p.Idle != 0, Idle, grpcHas+"no idle timeout of a call")
+	l.sayIf(p.Fallback != nil, Fallback, grpcHas+"no fallback")
+	l.sayIf(p.Bandwidth != resilience.Bandwidths{}, Bandwidth, grpcHas+"no bandwidth limits")
+	return resilience.Policy{
+		Timeout: p.Timeout,
+		Retry:   p.Retry,
+		Fault:   faultOfGRPC(l, faultOfProxy(l, p.Fault, "gRPC's own client")),
+	}
+}
+
+const grpcHas = "gRPC's own client has "
 
 // turnOff takes away what is turned off: other clients than ours have no switches.
 func turnOff(p resilience.Policy) resilience.Policy {
@@ -126,11 +122,11 @@ func faultOfProxy(l *losses, f *resilience.Fault, who string) *resilience.Fault 
 	}
 	out := *f
 	if out.Break.Kind != resilience.NoBreak {
-		l.sayLast(Fault, who+" does not break connections on purpose")
+		l.sayFault(who + " does not break connections on purpose")
 		out.Break, out.BreakPercent = resilience.Break{}, resilience.Fraction{}
 	}
 	if out.ByHeader && (out.Delay > 0 || out.Abort != (resilience.Abort{}) || out.BytesPerSecond > 0) {
-		l.sayLast(Fault, who+" takes faults from headers or from the configuration, not both: headers are not asked")
+		l.sayFault(who + " takes faults from headers or from the configuration, not both: headers are not asked")
 		out.ByHeader = false
 	}
 	return someFault(out)
@@ -142,11 +138,11 @@ func faultOfGRPC(l *losses, f *resilience.Fault) *resilience.Fault {
 	}
 	out := *f
 	if out.BytesPerSecond > 0 {
-		l.sayLast(Fault, "gRPC's own client does not slow answers down")
+		l.sayFault("gRPC's own client does not slow answers down")
 		out.BytesPerSecond, out.SlowPercent = 0, resilience.Fraction{}
 	}
 	if out.MaxActive > 0 {
-		l.sayLast(Fault, fmt.Sprintf("gRPC's own client counts %d at a time for all routes of a process together", out.MaxActive))
+		l.sayFault(fmt.Sprintf("gRPC's own client counts %d at a time for all routes of a process together", out.MaxActive))
 	}
 	return someFault(out)
 }
@@ -168,57 +164,57 @@ const mostTries = 5
 // byItself are those on which gRPC's clients try again without being told, since nothing has reached the server.
 const byItself = resilience.OnConnectFailure | resilience.OnRefusedStream | resilience.OnResetBeforeRequest | resilience.OnHTTP3PostConnectFailure
 
-// retryOfGRPC only says what is lost: gRPC passes over it.
-func retryOfGRPC(l *losses, r resilience.Retry) resilience.Retry {
+// retriesOfGRPC says what gRPC's clients pass over of retries.
+func (l *losses) retriesOfGRPC(r resilience.Retry) {
 	if r.Attempts == 0 || r.On == 0 {
-		return r
+		return
 	}
 	other := r.On &^ (onGRPC | byItself)
 	if r.Answers == nil {
 		other &^= resilience.OnRetriableStatusCodes | resilience.OnRetriableHeaders
 	}
-	if other != 0 {
-		l.say(Retries, grpcHas+"no retries on "+other.String())
-	}
-	if r.TryTimeout > 0 {
-		l.say(Retries, grpcHas+"no timeout of a try")
-	}
-	if r.Attempts >= mostTries {
-		l.say(Retries, fmt.Sprintf("gRPC's own client retries %d times at most", mostTries-1))
-	}
-	return r
+	l.sayIf(other != 0, Retries, grpcHas+"no retries on "+other.String())
+	l.sayIf(r.TryTimeout > 0, Retries, grpcHas+"no timeout of a try")
+	l.sayIf(r.Attempts >= mostTries, Retries, fmt.Sprintf("gRPC's own client retries %d times at most", mostTries-1))
 }
 
 // limitCluster is as limitRoute, for a cluster.
 func (d Dialect) limitCluster(c resolver.Cluster, from Origins) (resolver.Cluster, []Loss) {
-	if d == Weft {
-		return c, nil
-	}
 	l := losses{dialect: d, from: from}
-	unbounded := c.Off.Off(resilience.NoThresholds)
-	c = turnOffCluster(c)
-	who := "a proxy has "
-	if d.isGRPC() {
-		who = grpcHas
+	switch d {
+	case Weft:
+	case Envoy:
+		c = clusterOfEnvoy(&l, turnOffCluster(c))
+	case GRPC, GRPCLeast:
+		c = clusterOfGRPC(&l, turnOffCluster(c), c.Off.Off(resilience.NoThresholds))
 	}
-	c.Breaker = drop(&l, Breaker, c.Breaker, who+"no breaker of a cluster")
-	c.HostBreaker = drop(&l, HostBreaker, c.HostBreaker, who+"no breaker of a host")
-	if d == Envoy {
-		if b := c.Budget; b != nil && b.MinRate > 0 {
-			l.say(Budget, "a proxy has no least rate of retries")
-			without := *b
-			without.MinRate = 0
-			c.Budget = &without
-		}
-		return c, l.all
-	}
-	c.Admission = drop(&l, Admission, c.Admission, grpcHas+"no admission control")
-	c.Budget = drop(&l, Budget, c.Budget, grpcHas+"no retry budget by xDS")
-	l.say(ConnectTime, grpcHas+"no connect timeout by xDS")
-	c.ConnectTimeout = 0
-	c.Thresholds = thresholdsOfGRPC(&l, c.Thresholds, unbounded)
-	c.Outlier = outlierOfGRPC(&l, c.Outlier)
 	return c, l.all
+}
+
+func clusterOfEnvoy(l *losses, c resolver.Cluster) resolver.Cluster {
+	l.sayIf(c.Breaker != nil, Breaker, "a proxy has no breaker of a cluster")
+	l.sayIf(c.HostBreaker != nil, HostBreaker, "a proxy has no breaker of a host")
+	c.Breaker, c.HostBreaker = nil, nil
+	if b := c.Budget; b != nil && b.MinRate > 0 {
+		l.say(Budget, "a proxy has no least rate of retries")
+		without := *b
+		without.MinRate = 0
+		c.Budget = &without
+	}
+	return c
+}
+
+// clusterOfGRPC is of a cluster whose thresholds are unbounded because they are turned off, or not.
+func clusterOfGRPC(l *losses, c resolver.Cluster, unbounded bool) resolver.Cluster {
+	l.sayIf(c.Breaker != nil, Breaker, grpcHas+"no breaker of a cluster")
+	l.sayIf(c.HostBreaker != nil, HostBreaker, grpcHas+"no breaker of a host")
+	l.sayIf(c.Admission != nil, Admission, grpcHas+"no admission control")
+	l.sayIf(c.Budget != nil, Budget, grpcHas+"no retry budget by xDS")
+	l.say(ConnectTime, grpcHas+"no connect timeout by xDS")
+	c.Breaker, c.HostBreaker, c.Admission, c.Budget, c.ConnectTimeout = nil, nil, nil, nil, 0
+	c.Thresholds = thresholdsOfGRPC(l, c.Thresholds, unbounded)
+	c.Outlier = outlierOfGRPC(l, c.Outlier)
+	return c
 }
 
 func turnOffCluster(c resolver.Cluster) resolver.Cluster {

@@ -96,10 +96,18 @@ func (l *losses) say(p Part, what string) {
 	}
 }
 
-// sayLast says it of what was configured last alone.
-func (l *losses) sayLast(p Part, what string) {
-	if all := l.from[p]; len(all) > 0 {
-		l.all = append(l.all, Loss{l.dialect, all[len(all)-1], p, what})
+// sayIf says it if it is so.
+func (l *losses) sayIf(so bool, p Part, what string) {
+	if so {
+		l.say(p, what)
+	}
+}
+
+// sayFault says it of the fault that was configured last alone: only a TrafficPolicy, which comes after a
+// VirtualService, asks for what not everybody can do.
+func (l *losses) sayFault(what string) {
+	if all := l.from[Fault]; len(all) > 0 {
+		l.all = append(l.all, Loss{l.dialect, all[len(all)-1], Fault, what})
 	}
 }
 

@@ -237,13 +237,14 @@ func (v *View) Listener(name string) (wire.Listener, bool) {
 		return wire.Listener{Name: name, Inbound: &resolver.Inbound{Addr: addr, Serving: v.serving(addr).Serving}}, v.client.Dialect == Weft
 	}
 	if v.client.Dialect == Envoy {
-		return wire.Listener{Name: name, Address: v.client.Listen, RouteConfig: sidecarRoutes}, name == sidecarListener
+		return v.sidecar(), name == sidecarListener
 	}
 	s, port := v.find(name)
 	if s == nil {
 		return wire.Listener{}, false
 	}
-	return wire.Listener{Name: name, RouteConfig: clusterName(port.Number, "", s.Host)}, true
+	// The filter is always there: a listener should not change when a fault comes and goes.
+	return wire.Listener{Name: name, RouteConfig: clusterName(port.Number, "", s.Host), Faults: v.client.Dialect.isGRPC()}, true
 }
 
 // RouteTable returns the routes of one port of a service, or of all for a sidecar.
