@@ -230,7 +230,7 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	s.log.Info("control server is up", "xds", s.Addr(), "web", s.WebAddr(), "config", s.config.Dir)
-	s.log.Warn("clients are NOT authenticated: whoever reaches the address sees all configuration and can register as any service", "xds", s.Addr())
+	s.log.Warn("clients are NOT authenticated: whoever reaches the address sees all configuration, can register as any service and use up every limit", "xds", s.Addr())
 
 	var err error
 	select {

@@ -27,7 +27,7 @@ import (
 // Config is what a Server is made of. The zero Config keeps its counts in memory.
 type Config struct {
 	// Store is where the counts are: empty means in memory, "redis://[user][:password]@host[:port][/db]"
-	// in a Redis or Valkey that several servers may share, "rediss://..." in one behind TLS, whose
+	// in a Redis or Valkey (no cluster of them) that several servers may share, "rediss://..." in one behind TLS, whose
 	// certificate is checked against the system's roots or "?ca=FILE".
 	Store string
 	// MaxKeys bounds the counts kept in memory; 0 means 100,000. If there are more, one that is

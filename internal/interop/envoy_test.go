@@ -27,9 +27,15 @@ type envoy struct {
 // startEnvoy starts an Envoy that is configured by c, and returns when it is ready to serve.
 func startEnvoy(t *testing.T, c *control, id, api string) *envoy {
 	t.Helper()
+	return startEnvoyAt(t, c.server.Addr(), id, api)
+}
+
+// startEnvoyAt is startEnvoy with the control server at an address.
+func startEnvoyAt(t *testing.T, addr, id, api string) *envoy {
+	t.Helper()
 	binary := peer(t, "WEFT_ENVOY", "Envoy")
 	dir := t.TempDir()
-	_, port, err := net.SplitHostPort(c.server.Addr())
+	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		t.Fatal(err)
 	}

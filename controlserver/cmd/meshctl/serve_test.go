@@ -155,3 +155,20 @@ func TestServeWithoutAStatusPage(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 }
+
+func TestServeSaysNoPassword(t *testing.T) {
+	t.Setenv(storeVariable, "redis://:hush/hush@127.0.0.1:1")
+	code, out, stderr := ctl(t, "serve", "--config", "testdata/mesh", "--listen", "127.0.0.1:0", "--web", "")
+	if code == 0 || !strings.Contains(stderr, "rate limit store: it is not an address") || strings.Contains(out+stderr, "hush") {
+		t.Errorf("a store that is no address: exit code %d: %s%s", code, out, stderr)
+	}
+	_, out, stderr = ctl(t, "serve", "--help")
+	if !strings.Contains(out, storeVariable) || strings.Contains(out+stderr, "hush") {
+		t.Errorf("help: %s%s", out, stderr)
+	}
+	t.Setenv(storeVariable, "redis://:hushhush@127.0.0.1:1") // nobody listens there
+	_, _, said := serving(t, "--config", "testdata/mesh")
+	if !strings.Contains(said, "127.0.0.1:1: ") || strings.Contains(said, "hush") {
+		t.Errorf("a store that is away: %s", said)
+	}
+}
