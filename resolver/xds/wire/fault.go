@@ -158,8 +158,14 @@ func decodeBreak(o *own, f *resilience.Fault) {
 
 // dead reports whether f does nothing.
 func dead(f *resilience.Fault) bool {
-	return f == nil || !(f.DelayPercent.Numerator > 0 && (f.Delay > 0 || f.ByHeader) || f.AbortPercent.Numerator > 0 && (f.Abort != resilience.Abort{} || f.ByHeader) ||
-		f.SlowPercent.Numerator > 0 && (f.BytesPerSecond > 0 || f.ByHeader) || f.Break.Kind != resilience.NoBreak && f.BreakPercent.Numerator > 0)
+	if f == nil {
+		return true
+	}
+	delays := f.DelayPercent.Numerator > 0 && (f.Delay > 0 || f.ByHeader)
+	aborts := f.AbortPercent.Numerator > 0 && (f.Abort != resilience.Abort{} || f.ByHeader)
+	slows := f.SlowPercent.Numerator > 0 && (f.BytesPerSecond > 0 || f.ByHeader)
+	breaks := f.BreakPercent.Numerator > 0 && f.Break.Kind != resilience.NoBreak
+	return !delays && !aborts && !slows && !breaks
 }
 
 // encodeFault is the reverse of decodeFault, and what no field says. Where a fault is both

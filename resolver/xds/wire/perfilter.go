@@ -38,8 +38,8 @@ var filterKinds = map[string]resilience.Switches{
 // decodeSaid reads typed_per_filter_config. Filters are known by the types of their configuration;
 // whether the listener has them does not matter. The limits, of the action, say what the keys of a
 // rate's descriptors mean if it does not itself.
-func decodeSaid(p *place, configs map[string]*anypb.Any, action *place, limits []*routev3.RateLimit, own *own) said {
-	var s said
+func decodeSaid(p *place, configs map[string]*anypb.Any, action *place, limits []*routev3.RateLimit, own *own) *said {
+	s := new(said)
 	faults, bandwidths := own.in("fault"), own.in("bandwidth")
 	for _, name := range slices.Sorted(maps.Keys(configs)) {
 		q := p.in("typed_per_filter_config")
@@ -136,7 +136,7 @@ func (s *said) has(kind resilience.Switches) bool {
 }
 
 // under takes what s does not say from the level above.
-func (s said) under(up said) said {
+func (s *said) under(up *said) *said {
 	if !s.told.Off(resilience.NoRates) {
 		s.rate, s.shares = up.rate, up.shares
 	}

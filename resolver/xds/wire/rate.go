@@ -70,14 +70,14 @@ func decodeLocalRate(p *place, m *localv3.LocalRateLimit, action *place, limits 
 	seen := map[string]int{}
 	for i, d := range m.GetDescriptors() {
 		q := p.at("descriptors", i)
-		entries := ""
+		var entries strings.Builder
 		for _, e := range d.GetEntries() {
-			entries += fmt.Sprintf("%q=%q ", e.GetKey(), e.GetValue())
+			fmt.Fprintf(&entries, "%q=%q ", e.GetKey(), e.GetValue())
 		}
-		if first, twice := seen[entries]; twice {
+		if first, twice := seen[entries.String()]; twice {
 			q.refuse("entries", "are those of descriptors[%d]", first)
 		}
-		seen[entries] = i
+		seen[entries.String()] = i
 		if d, fits := decodeDescriptor(&q, d, facts); fits {
 			r.Descriptors = append(r.Descriptors, d)
 		}

@@ -72,7 +72,7 @@ func decodeHosts(p *place, m *routev3.RouteConfiguration) []resolver.VirtualHost
 	return hosts
 }
 
-func decodeHost(p *place, m *routev3.VirtualHost, up said) resolver.VirtualHost {
+func decodeHost(p *place, m *routev3.VirtualHost, up *said) resolver.VirtualHost {
 	v := resolver.VirtualHost{Name: m.GetName(), Domains: m.GetDomains()}
 	p.ignores(m, "name", "domains", "routes", "matcher", "retry_policy", "hedge_policy", "virtual_clusters", "include_request_attempt_count",
 		"include_attempt_count_in_response", "include_is_timeout_retry_header", "metadata",
@@ -89,7 +89,7 @@ func decodeHost(p *place, m *routev3.VirtualHost, up said) resolver.VirtualHost 
 	return v
 }
 
-func decodeRoute(p *place, m *routev3.Route, hostAt *place, host *routev3.VirtualHost, up said) resolver.Route {
+func decodeRoute(p *place, m *routev3.Route, hostAt *place, host *routev3.VirtualHost, up *said) resolver.Route {
 	r := resolver.Route{Name: m.GetName()}
 	p.ignores(m, "name", "match", "metadata", "decorator", "tracing", "stat_prefix", "typed_per_filter_config",
 		"route", "redirect", "direct_response", "filter_action", "non_forwarding_action")
