@@ -95,6 +95,54 @@ func TestGradientIgnoresCallsFromBeforeAMeasurement(t *testing.T) {
 	}
 }
 
+// A server that is too slow for all its callers answers none of them.
+func TestGradientCountsSlowCallsThatWereGivenUp(t *testing.T) {
+	g := NewGradient(Adaptive{Fixed: 10 * ms, Min: 20, Max: 1000}, start)
+	now := server{1000, 10 * ms}.flood(g, start, 3*time.Second)
+	giveUp := func(after time.Duration) {
+		for range 20 {
+			now = now.Add(50 * ms)
+			g.Enter()
+			g.GiveUp(now, after)
+		}
+	}
+	before := g.Limit()
+	if giveUp(ms); g.Limit() != before || before < 500 {
+		t.Errorf("from %d to %d by calls that were given up at once", before, g.Limit())
+	}
+	if giveUp(time.Second); g.Limit() != 20 {
+		t.Errorf("%d though all calls are given up", g.Limit())
+	}
+	if g.InFlight() != 0 {
+		t.Errorf("%d in flight", g.InFlight())
+	}
+}
+
+func TestGradientDoesNotMeasureByCallsThatWereGivenUp(t *testing.T) {
+	g := NewGradient(Adaptive{Samples: 1}, start)
+	g.Enter()
+	if g.GiveUp(start.Add(ms), ms); g.least != 0 {
+		t.Errorf("measured %v", g.least)
+	}
+}
+
+// A limit that nobody reaches must not grow until it lets anything in.
+func TestGradientLeavesHeadroomToFewCalls(t *testing.T) {
+	g, now := NewGradient(Adaptive{Fixed: 10 * ms}, start), start
+	for range 100 {
+		now = now.Add(100 * ms)
+		g.Enter()
+		g.Leave(now, 10*ms)
+	}
+	if g.Limit() != headroom {
+		t.Errorf("limit %d", g.Limit())
+	}
+	server{1000, 10 * ms}.flood(g, now, 3*time.Second)
+	if g.Limit() != 1000 {
+		t.Errorf("limit %d where it is needed", g.Limit())
+	}
+}
+
 func TestAdaptiveNext(t *testing.T) {
 	a := Adaptive{Min: 5, Max: 100}.filled()
 	for _, tc := range []struct {

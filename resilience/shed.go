@@ -54,8 +54,13 @@ type Shedder struct {
 	start    time.Time
 	interval atomic.Int64 // number of the interval
 	shortest atomic.Int64 // wait in it
-	overload atomic.Bool  // the interval before had a queue that did not drain
+	overload atomic.Bool  // there was a queue that did not drain
+	calm     atomic.Int32 // intervals since then
 }
+
+// calm is how many intervals that follow an overload are counted to it: one whose queue is short, since calls are
+// refused, drains by chance.
+const calm = 2
 
 // NewShedder returns a Shedder that has seen no call.
 func NewShedder(now time.Time) *Shedder {
@@ -81,7 +86,15 @@ func (s *Shedder) Observe(p Shedding, now time.Time, waited time.Duration) {
 		if s.overload.Load() {
 			limit /= 8 // less than anybody's patience: what keeps the queue short is that calls are refused
 		}
-		s.overload.Store(interval == last+1 && shortest != math.MaxInt64 && time.Duration(shortest) > limit)
+		switch {
+		case interval > last+1:
+			s.overload.Store(false)
+		case shortest != math.MaxInt64 && time.Duration(shortest) > limit:
+			s.calm.Store(0)
+			s.overload.Store(true)
+		case s.calm.Add(1) > calm:
+			s.overload.Store(false)
+		}
 		return
 	}
 	for {

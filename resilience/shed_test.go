@@ -2,6 +2,7 @@ package resilience
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"time"
 )
@@ -121,6 +122,33 @@ func TestSilenceIsNoOverload(t *testing.T) {
 	}
 	if !s.Admit(Shedding{}, Critical, start.Add(time.Minute), 50*ms) || s.Overloaded() {
 		t.Error("overload outlasts a minute without calls")
+	}
+}
+
+// A short queue drains now and then by chance, which is not the end of an overload.
+func TestOverloadEndsWithTheThirdCalmInterval(t *testing.T) {
+	s, now := NewShedder(start), start
+	see := func(waits ...time.Duration) (overloaded []bool) {
+		for _, w := range waits {
+			s.Observe(Shedding{}, now, w)
+			overloaded = append(overloaded, s.Overloaded())
+			now = now.Add(100 * ms)
+		}
+		return overloaded
+	}
+	if got := see(50*ms, 50*ms, 0, 50*ms, 0, 0, 0, 0); !slices.Equal(got, []bool{false, true, true, true, true, true, true, false}) {
+		t.Errorf("overloaded: %v", got)
+	}
+}
+
+// Where the newest are served first, the oldest says how long the queue is.
+func TestObserveIsAdmitWithoutTheVerdict(t *testing.T) {
+	s := NewShedder(start)
+	for i := range 2 {
+		s.Observe(Shedding{}, start.Add(time.Duration(i)*100*ms), 50*ms)
+	}
+	if !s.Overloaded() || s.Patience(Shedding{}, Critical) != 5*ms {
+		t.Errorf("overloaded %v, patience %v", s.Overloaded(), s.Patience(Shedding{}, Critical))
 	}
 }
 
