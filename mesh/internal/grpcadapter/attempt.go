@@ -106,7 +106,6 @@ func (t *try) begin(ctx context.Context, r *rpc, a *engine.Attempt) {
 	t.ctx, t.rpc, t.attempt = ctx, r, a
 	// As far as the policy can be foreseen. If it would not try again, gRPC does, as without the mesh.
 	_, t.elsewhere = r.call.Route().Policy.Retry.Next(uint32(a.Retries)+1, refusal)
-	t.watch()
 }
 
 var refusal = resilience.Outcome{Err: errRefused, Cause: resilience.Refused}
@@ -182,10 +181,8 @@ func (t *try) outcome(err error) resilience.Outcome {
 	if err == nil {
 		return resilience.Outcome{GRPC: true}
 	}
-	if t.guard != nil {
-		if b := t.guard.breach.Load(); b != nil {
-			return resilience.Outcome{Err: b.err, Cause: b.cause}
-		}
+	if b := t.breach(err); b != nil {
+		return resilience.Outcome{Err: b.err, Cause: b.cause}
 	}
 	if errors.Is(err, io.EOF) && !t.answered.Load() {
 		// gRPC's own second attempt has ended before the request was written to it

@@ -29,7 +29,11 @@ import (
 // connection is plaintext or TLS as the host's cluster demands.
 //
 // Interceptors that stand before it in the list see a call once; those after
-// it see each attempt.
+// it see each attempt. A dialer of the user's must stand after it, and does not learn how long a
+// cluster gives a connection.
+//
+// There is one connection to a host, so a cluster's bound of connections (Envoy max_connections) holds
+// nothing back here; calls that wait for the connection are bounded (Envoy max_pending_requests).
 func DialOptions(e *engine.Engine) []grpc.DialOption {
 	c := &client{engine: e}
 	c.channels.Store(&map[*grpc.ClientConn]*channel{})

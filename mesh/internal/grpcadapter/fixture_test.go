@@ -131,6 +131,36 @@ func (b *backend) on(tb testing.TB, l net.Listener, opts ...grpc.ServerOption) *
 	return b
 }
 
+// A host reports how it is to serve, whatever its address.
+type host struct {
+	resolver.Resolver
+	serving resilience.Serving
+}
+
+func (h host) Serve(addr string, sink func(*resolver.Inbound, error)) (stop func()) {
+	sink(&resolver.Inbound{Addr: addr, Serving: h.serving}, nil)
+	return func() {}
+}
+
+// member starts the backend on an address that the mesh knows, served by s.
+func (b *backend) member(tb testing.TB, s resilience.Serving, o engine.Observer) *backend {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	e := newEngine(tb, host{resolver.Static{}, s}, o)
+	if _, err := e.Listen(l.Addr().(*net.TCPAddr)); err != nil {
+		tb.Fatal(err)
+	}
+	return b.on(tb, l, ServerOptions(e)...)
+}
+
+// all are that many tokens, and none to come back for long.
+func all(n uint32) *resilience.Rate {
+	return &resilience.Rate{TokenBucket: resilience.TokenBucket{MaxTokens: n, FillInterval: time.Hour}, Headers: true}
+}
+
 func unavailable(context.Context, *pb.SimpleRequest) (*pb.SimpleResponse, error) {
 	return nil, status.Error(codes.Unavailable, "not today")
 }
@@ -246,6 +276,18 @@ func soon(tb testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(tb.Context(), 10*time.Second)
 	tb.Cleanup(cancel)
 	return ctx
+}
+
+// receive takes n from a channel.
+func receive(tb testing.TB, c <-chan struct{}, n int) {
+	tb.Helper()
+	for i := range n {
+		select {
+		case <-c:
+		case <-soon(tb).Done():
+			tb.Fatalf("%d came, want %d", i, n)
+		}
+	}
 }
 
 func body(n int) *pb.Payload { return &pb.Payload{Body: make([]byte, n)} }

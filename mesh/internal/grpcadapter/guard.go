@@ -26,18 +26,28 @@ type guard struct {
 	flow   *engine.Flow  // nil lets everything through
 	idle   time.Duration // 0 never ends anything
 	timer  *time.Timer   // nil without idle
+	ended  atomic.Bool
 	breach atomic.Pointer[breach]
 }
 
-// A breach is why a guard has ended its attempt.
+// A breach is why an attempt was ended from outside gRPC.
 type breach struct {
 	cause resilience.Cause
 	err   error
 }
 
-// watch puts a guard on the attempt if its route asks for one.
-func (t *try) watch() {
-	flow, idle := t.attempt.Flow(), t.rpc.call.Route().Policy.Idle
+func (b *breach) Error() string { return b.err.Error() }
+
+func (b *breach) Unwrap() error { return b.err }
+
+// watch puts a guard on the attempt, if there is a flow or its route has an idle timeout that can be up before the deadline.
+func (t *try) watch(flow *engine.Flow) {
+	idle := t.rpc.call.Route().Policy.Idle
+	if idle > 0 {
+		if d, ok := t.ctx.Deadline(); ok && time.Until(d) <= idle {
+			idle = 0
+		}
+	}
 	if flow == nil && idle <= 0 {
 		return
 	}
@@ -50,7 +60,7 @@ func newGuard(ctx context.Context, flow *engine.Flow, idle time.Duration) *guard
 	g.ctx, g.cancel = context.WithCancel(ctx)
 	if idle > 0 {
 		g.timer = time.AfterFunc(idle, func() {
-			g.stop(resilience.Timeout, fmt.Errorf("neither side has sent anything for %v (idle timeout)", idle))
+			g.stop(&breach{resilience.Timeout, fmt.Errorf("neither side has sent anything for %v (idle timeout)", idle)})
 		})
 	}
 	return g
@@ -61,23 +71,28 @@ func (g *guard) end() {
 	if g == nil {
 		return
 	}
+	g.ended.Store(true)
 	if g.timer != nil {
 		g.timer.Stop()
 	}
 	g.cancel()
 }
 
-// stop ends the attempt.
-func (g *guard) stop(cause resilience.Cause, err error) {
-	if g.breach.CompareAndSwap(nil, &breach{cause, err}) {
+// stop ends the attempt, unless that has ended by itself.
+func (g *guard) stop(why *breach) {
+	if !g.ended.Load() && g.breach.CompareAndSwap(nil, why) {
 		g.cancel()
 	}
 }
 
 // touch notes that a message came through.
 func (g *guard) touch() {
-	if g.timer != nil && g.breach.Load() == nil {
-		g.timer.Reset(g.idle)
+	if g == nil || g.timer == nil || g.breach.Load() != nil {
+		return
+	}
+	g.timer.Reset(g.idle)
+	if g.ended.Load() { // maybe just now
+		g.timer.Stop()
 	}
 }
 
@@ -87,15 +102,26 @@ func (g *guard) request(m any) error { return g.pass(g.flow.Request, m) }
 // response is request for a message of the answer.
 func (g *guard) response(m any) error { return g.pass(g.flow.Response, m) }
 
-func (g *guard) pass(flow func(context.Context, int) (int, error), m any) error {
+func (g *guard) pass(flow pace, m any) error {
 	if g.flow == nil {
 		return nil
 	}
 	err := pass(g.ctx, flow, m)
-	if err != nil && g.ctx.Err() == nil {
-		g.stop(resilience.Reset, err)
+	if b, ok := errors.AsType[*breach](err); ok {
+		g.stop(b)
 	}
 	return err
+}
+
+// breach is why the attempt that came to err was ended from outside gRPC; nil if it was not.
+func (t *try) breach(err error) *breach {
+	if t.guard != nil {
+		if b := t.guard.breach.Load(); b != nil {
+			return b
+		}
+	}
+	b, _ := errors.AsType[*breach](err)
+	return b
 }
 
 // told is what the caller gets for an error of gRPC: why the guard has ended the attempt, if it has.
@@ -119,17 +145,21 @@ func (t *try) failure(b *breach) error {
 	return &failure{&engine.Error{Kind: kind, Service: a.Call().Service(), Cluster: a.Cluster.Name, Host: a.Host.Addr(), Attempts: a.Retries + 1, Err: b.err}}
 }
 
-// pass waits until all of a message may go.
-func pass(ctx context.Context, flow func(context.Context, int) (int, error), m any) error {
+// A pace is one way of an engine.Flow.
+type pace func(ctx context.Context, n int) (int, error)
+
+// pass waits until all of a message may go. The error is a breach, or the status of a call that has ended.
+func pass(ctx context.Context, flow pace, m any) error {
 	for n := sizeOf(m); n > 0; {
 		some, err := flow(ctx, n)
-		if err != nil {
-			if ctx.Err() != nil {
-				return status.FromContextError(ctx.Err()).Err()
-			}
-			return err
+		switch {
+		case err == nil:
+			n -= some
+		case ctx.Err() != nil:
+			return status.FromContextError(ctx.Err()).Err()
+		default:
+			return &breach{resilience.Reset, err}
 		}
-		n -= some
 	}
 	return nil
 }
@@ -162,15 +192,17 @@ func (s *guarded) SendMsg(m any) error {
 		return s.eof
 	}
 	err := s.ClientStream.SendMsg(m)
-	s.guard.touch()
+	if err == nil {
+		s.guard.touch()
+	}
 	return err
 }
 
 // RecvMsg implements grpc.ClientStream.
 func (s *guarded) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
-	s.guard.touch()
 	if err == nil {
+		s.guard.touch()
 		err = s.guard.response(m)
 	}
 	return s.guard.told(err)
@@ -178,7 +210,8 @@ func (s *guarded) RecvMsg(m any) error {
 
 // Header implements grpc.ClientStream.
 func (s *guarded) Header() (md metadata.MD, err error) {
-	md, err = s.ClientStream.Header()
-	s.guard.touch()
+	if md, err = s.ClientStream.Header(); err == nil {
+		s.guard.touch()
+	}
 	return md, s.guard.told(err)
 }

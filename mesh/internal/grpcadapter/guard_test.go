@@ -39,6 +39,20 @@ func TestGuardCountsFromTheLastMessage(t *testing.T) {
 	})
 }
 
+// A call that has ended is not idle, however late its last message is noted.
+func TestGuardLeavesEndedCallsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t.Context(), nil, time.Second)
+		g.end()
+		g.touch()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if b := g.breach.Load(); b != nil {
+			t.Errorf("%+v of a call that had ended", b)
+		}
+	})
+}
+
 // A call on which nobody says anything ends, whatever its kind, and is not tried again.
 func TestIdleCallsEnd(t *testing.T) {
 	stop := make(chan struct{})

@@ -143,7 +143,7 @@ func (s *inboundStream) RecvMsg(m any) error {
 	return err
 }
 
-func (s *inboundStream) pass(flow func(context.Context, int) (int, error), m any) error {
+func (s *inboundStream) pass(flow pace, m any) error {
 	err := pass(s.handled, flow, m)
 	if err == nil {
 		return nil
@@ -156,10 +156,10 @@ func (s *inboundStream) pass(flow func(context.Context, int) (int, error), m any
 
 // brokenOff is the status of a call whose flow did not let a message through.
 func brokenOff(err error) error {
-	if _, ok := status.FromError(err); ok { // the call's time was up before
-		return err
+	if _, ok := errors.AsType[*breach](err); ok {
+		return errCut
 	}
-	return errCut
+	return err
 }
 
 var errCut = status.Error(codes.Unavailable, "mesh: the connection is broken by a fault")

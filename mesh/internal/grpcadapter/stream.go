@@ -90,6 +90,7 @@ func (s *stream) Replayable() bool { return true }
 // start opens the stream of an attempt.
 func (s *stream) start(t *try) (err error) {
 	opts := slices.Concat(s.opts, []grpc.CallOption{grpc.OnFinish(t.finished)})
+	t.watch(t.attempt.Flow())
 	s.cs, err = s.open(t, s.desc, s.cc, s.method, opts...)
 	t.leave()
 	switch {

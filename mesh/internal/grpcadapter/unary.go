@@ -55,25 +55,28 @@ func (u *unary) Replayable() bool { return true }
 
 // carry takes the request to the host of an attempt, and the reply back.
 func (u *unary) carry(t *try, reply any, opts []grpc.CallOption) error {
-	if t.guard != nil {
-		return u.guarded(t, reply, opts)
+	t.watch(nil)
+	if flow := t.attempt.Flow(); flow != nil || t.guard != nil {
+		return u.paced(t, flow, reply, opts)
 	}
 	err := u.invoke(t, u.method, u.req, reply, u.cc, opts...)
 	t.leave()
 	return err
 }
 
-// guarded is carry for an attempt with a guard.
-func (u *unary) guarded(t *try, reply any, opts []grpc.CallOption) error {
+// paced is carry at the pace of a flow and under the eyes of a guard; either may be nil.
+func (u *unary) paced(t *try, flow *engine.Flow, reply any, opts []grpc.CallOption) error {
 	defer t.guard.end()
 	defer t.leave()
-	if err := t.guard.request(u.req); err != nil {
+	if flow != nil {
+		if err := pass(t.ctx, flow.Request, u.req); err != nil {
+			return err
+		}
+		t.guard.touch()
+	}
+	if err := u.invoke(t, u.method, u.req, reply, u.cc, opts...); err != nil || flow == nil {
 		return err
 	}
 	t.guard.touch()
-	if err := u.invoke(t, u.method, u.req, reply, u.cc, opts...); err != nil {
-		return err
-	}
-	t.guard.touch()
-	return t.guard.response(reply)
+	return pass(t.ctx, flow.Response, reply)
 }
