@@ -2,14 +2,18 @@ package mesh_test
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
+	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/mesh"
 	"github.com/weftmesh/weft/mesh/meshtest"
+	"github.com/weftmesh/weft/resilience"
+	"github.com/weftmesh/weft/resolver"
 )
 
 func TestDebugHandlerShowsWhatTheProcessBelieves(t *testing.T) {
@@ -50,6 +54,57 @@ func TestDebugHandlerShowsWhatTheProcessBelieves(t *testing.T) {
 	page := get("/")
 	if !strings.Contains(page, addr) || !strings.Contains(page, "weft: orders.shop") {
 		t.Errorf("page does not show %s:\n%s", addr, page)
+	}
+}
+
+// What is turned off, and what keeps calls away, is shown.
+func TestDebugHandlerShowsPolicies(t *testing.T) {
+	trip := &resilience.Trip{Failures: 1}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
+	defer server.Close()
+	m, err := mesh.New(t.Context(), mesh.WithResolver(resolver.Static{"payments": &resolver.Service{
+		Name: "payments",
+		VirtualHosts: []resolver.VirtualHost{{Name: "v", Domains: []string{"*"}, Routes: []resolver.Route{
+			{Name: "r", To: []resolver.Target{{Cluster: "c"}}, Policy: resilience.Policy{Off: resilience.NoHedges | resilience.NoFaults}},
+		}}},
+		Clusters: map[string]resolver.Cluster{"c": {
+			Name: "c", Breaker: trip, HostBreaker: trip, Admission: &resilience.Admission{}, Off: resilience.NoOutliers,
+			Endpoints: []balancer.Endpoint{{Addr: server.Listener.Addr().String()}},
+		}},
+	}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	ln, err := m.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	resp, err := (&http.Client{Transport: m.RoundTripper()}).Get("http://payments/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	_, err = (&http.Client{Transport: m.RoundTripper()}).Get("http://payments/")
+	if e, ok := errors.AsType[*mesh.Error](err); !ok || e.Kind != mesh.Overloaded {
+		t.Errorf("%v", err)
+	}
+	show := func(target string) string {
+		w := httptest.NewRecorder()
+		m.DebugHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, target, nil))
+		return w.Body.String()
+	}
+	page, data := show("/"), show("/?format=json")
+	for _, want := range []string{"hedges,faults", "outliers", "open", "Served here"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not say %q:\n%s", want, page)
+		}
+	}
+	for _, want := range []string{`"off": "hedges,faults"`, `"breaker": "open"`, `"refusing": 0.`, `"maxRequests": 1024`, `"inbounds"`} {
+		if !strings.Contains(data, want) {
+			t.Errorf("JSON does not say %q:\n%s", want, data)
+		}
 	}
 }
 

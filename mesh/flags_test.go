@@ -3,8 +3,11 @@ package mesh_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
+
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/mesh"
@@ -32,6 +35,8 @@ func TestResponseFlags(t *testing.T) {
 		name, path, addr string
 		policy           resilience.Policy
 		thresholds       *[resilience.Priorities]resilience.Thresholds
+		breaker          *resilience.Trip
+		calls            int // before the one that is looked at
 		code, flags      string
 	}{
 		{name: "answered", addr: addr, code: "503", flags: "-"},
@@ -45,6 +50,15 @@ func TestResponseFlags(t *testing.T) {
 		}}}}, code: "429", flags: "RL"},
 		{name: "no connection", addr: "127.0.0.1:1", policy: resilience.Policy{Retry: once}, code: "503", flags: "UF,URX"},
 		{name: "try", path: "/slow", addr: addr, policy: resilience.Policy{Retry: resilience.Retry{TryTimeout: 50 * time.Millisecond}}, code: "504", flags: "UT"},
+		{name: "aborted", addr: addr, policy: resilience.Policy{Fault: &resilience.Fault{Abort: resilience.Abort{Status: 418}, AbortPercent: resilience.Percent(100)}},
+			code: "418", flags: "FI"},
+		{name: "delayed", addr: addr, policy: resilience.Policy{Fault: &resilience.Fault{Delay: time.Millisecond, DelayPercent: resilience.Percent(100)}}, code: "503", flags: "DI"},
+		{name: "delayed and aborted", addr: addr, policy: resilience.Policy{Fault: &resilience.Fault{Delay: time.Millisecond, DelayPercent: resilience.Percent(100),
+			Abort: resilience.Abort{Status: 418}, AbortPercent: resilience.Percent(100)}}, code: "418", flags: "DI,FI"},
+		{name: "connection broken", addr: addr, policy: resilience.Policy{Retry: once, Fault: &resilience.Fault{
+			Break: resilience.Break{Kind: resilience.ConnectionRefused}, BreakPercent: resilience.Percent(100)}}, code: "503", flags: "UF,URX,FI"},
+		{name: "breaker", addr: addr, breaker: &resilience.Trip{Failures: 1}, calls: 1, code: "503", flags: "UO"},
+		{name: "fallback", addr: "127.0.0.1:1", policy: resilience.Policy{Fallback: &resilience.Fallback{Answer: &resilience.Answer{Status: 203}}}, code: "203", flags: "UF"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tel, option := newTelemetry()
@@ -53,19 +67,24 @@ func TestResponseFlags(t *testing.T) {
 				VirtualHosts: []resolver.VirtualHost{{Name: "v", Domains: []string{"*"}, Routes: []resolver.Route{
 					{Name: "r", To: []resolver.Target{{Cluster: "c"}}, Policy: tc.policy},
 				}}},
-				Clusters: map[string]resolver.Cluster{"c": {Name: "c", Thresholds: tc.thresholds, Endpoints: []balancer.Endpoint{{Addr: tc.addr}}}},
+				Clusters: map[string]resolver.Cluster{"c": {Name: "c", Thresholds: tc.thresholds, Breaker: tc.breaker, Endpoints: []balancer.Endpoint{{Addr: tc.addr}}}},
 			}}))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer m.Close()
-			resp, err := (&http.Client{Transport: m.RoundTripper()}).Get("http://payments" + tc.path)
-			if err == nil {
-				resp.Body.Close()
+			for range tc.calls + 1 {
+				resp, err := (&http.Client{Transport: m.RoundTripper()}).Get("http://payments" + tc.path)
+				if err == nil {
+					resp.Body.Close()
+				}
 			}
-			counts := tel.counts(t)
+			counts := slices.DeleteFunc(tel.counts(t), func(p metricdata.DataPoint[int64]) bool {
+				flags, _ := p.Attributes.Value("response_flags")
+				return tc.calls > 0 && flags.AsString() == "-"
+			})
 			if len(counts) != 1 {
-				t.Fatalf("counts %+v after %v", counts, err)
+				t.Fatalf("counts %+v", counts)
 			}
 			wantLabels(t, counts[0], map[string]string{"response_code": tc.code, "response_flags": tc.flags})
 		})

@@ -199,6 +199,7 @@ type Error = engine.Error
 //	Canceled     CANCELLED          499   maybe
 //	Overloaded   UNAVAILABLE        503   no
 //	RateLimited  RESOURCE_EXHAUSTED 429   no
+//	Injected     as configured            no
 type Kind = engine.Kind
 
 // The kinds of [Error].
@@ -212,6 +213,7 @@ const (
 	Canceled    = engine.Canceled
 	Overloaded  = engine.Overloaded
 	RateLimited = engine.RateLimited
+	Injected    = engine.Injected
 )
 
 var (

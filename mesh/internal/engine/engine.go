@@ -120,6 +120,9 @@ func oldestIdle(services map[string]*Service) []*Service {
 // Services lists the services in use. The map is not to be modified.
 func (e *Engine) Services() map[string]*Service { return *e.services.Load() }
 
+// Inbounds lists what this process serves, by port. The map is not to be modified.
+func (e *Engine) Inbounds() map[int]*Inbound { return *e.inbounds.Load() }
+
 // Close stops all watches, and waits for questions to the limiter. Calls that run may end; calls of services not yet known
 // fail, those that wait for them too. It must not be called from within a report of the resolver.
 func (e *Engine) Close() {

@@ -11,6 +11,7 @@ import (
 // A ClusterState is how the calls to a cluster fare.
 type ClusterState struct {
 	Name     string
+	Off      resilience.Switches
 	Calls    int64 // in flight
 	InUse    [resilience.Priorities]Usage
 	Breaker  string  // "closed", "open" or "half-open"; empty without one
@@ -47,7 +48,7 @@ func (s *Service) Clusters() []ClusterState {
 }
 
 func (c *cluster) state(name string) ClusterState {
-	out := ClusterState{Name: name, Calls: c.calls.Load(), Refusing: c.refusing(time.Now())}
+	out := ClusterState{Name: name, Off: c.Off, Calls: c.calls.Load(), Refusing: c.refusing(time.Now())}
 	if c.Breaker != nil {
 		out.Breaker = c.breaker.State()
 	}

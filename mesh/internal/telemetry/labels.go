@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -60,7 +61,7 @@ func marked(flags string, m engine.Marks) string {
 	if m.Has(engine.Delayed) {
 		flags = with(flags, "DI")
 	}
-	if m.Has(engine.Aborted) && flags != "FI" {
+	if m.Has(engine.Aborted) {
 		flags = with(flags, "FI")
 	}
 	return flags
@@ -80,9 +81,13 @@ func ended(flags string, e engine.End) string {
 	return with(flags, more)
 }
 
+// with adds a flag. None is there twice.
 func with(flags, more string) string {
-	if flags == "-" {
+	switch {
+	case flags == "-":
 		return more
+	case slices.Contains(strings.Split(flags, ","), more):
+		return flags
 	}
 	return flags + "," + more
 }
@@ -92,7 +97,19 @@ func (l *labels) inbound(c *engine.InboundCall, out resilience.Outcome) metric.M
 	if out.Cause == resilience.Canceled {
 		s.flags = "DC"
 	}
+	if c.Refused != nil {
+		s.flags = refused(c.Refused.Kind)
+	}
+	if c.Delayed() {
+		s.flags = with(s.flags, "DI")
+	}
 	return l.option(s)
+}
+
+// refused is how Envoy flags what a server does not take.
+func refused(k engine.Kind) string {
+	_, flags := refusal(&engine.Error{Kind: k})
+	return flags
 }
 
 // refusal is what Envoy would have answered and flagged (Envoy response flags).
