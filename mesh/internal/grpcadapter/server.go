@@ -97,6 +97,7 @@ func paced(ctx context.Context, f *engine.Flow, req any, handler grpc.UnaryHandl
 func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	in := &inboundStream{ServerStream: ss}
 	in.prepare(ss.Context(), info.FullMethod)
+	in.Stream = true
 	_, refusal := s.engine.Serve(in.ctx, &in.InboundCall, func(ctx context.Context) resilience.Outcome {
 		in.head()
 		in.handled, in.flow = ctx, in.Flow()
