@@ -43,7 +43,7 @@ bench-all: ## every benchmark, as a table (BENCH=regexp COUNT=6 BENCHTIME=1s)
 
 .PHONY: interop
 interop: ## real peers: Envoy, grpc-go's xds client, go-control-plane, grpc-js, Redis (installed on the first run)
-	@. .ci/peers && cd internal/interop && go test -count=1 -v ./... 2>&1 | grep -vE '^=== '
+	@. .ci/peers && go test -count=1 -tags envoy -run RealEnvoy ./resolver/xds/wire && cd internal/interop && go test -count=1 -v ./... 2>&1 | grep -vE '^=== '
 
 .PHONY: vuln
 vuln: ## known vulnerabilities in what we import (VULNDB=file:///... for a copy on disk)

@@ -1,14 +1,9 @@
 package wire
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
-
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	"google.golang.org/protobuf/encoding/prototext"
 )
 
 // A bad is a field of a resource that makes no sense.
@@ -230,35 +225,6 @@ func TestBadInputIsRefusedByResourceAndField(t *testing.T) {
 			}
 			if !slices.Equal(got, want) {
 				t.Errorf("%s: %s: got\n  %s\nwant\n  %s", k.name, c.name, strings.Join(got, "\n  "), strings.Join(want, "\n  "))
-			}
-		}
-	}
-}
-
-// TestRealEnvoyRefusesTheSame compares what the table says of Envoy with an Envoy.
-func TestRealEnvoyRefusesTheSame(t *testing.T) {
-	if testing.Short() {
-		t.Skip("asks Envoy once for each case")
-	}
-	for _, k := range badKinds {
-		for _, c := range k.cases {
-			clusters := `name: "c" type: STATIC `
-			var listeners []*listenerv3.Listener
-			if k.cluster != nil {
-				clusters += k.cluster(c.text)
-			} else {
-				l := &listenerv3.Listener{}
-				if err := prototext.Unmarshal([]byte(`name: "l" address { socket_address { address: "127.0.0.1" port_value: 1 } } `+k.listener(c.text)), l); err != nil {
-					t.Fatal(err)
-				}
-				listeners = append(listeners, l)
-			}
-			m := &clusterv3.Cluster{}
-			if err := prototext.Unmarshal([]byte(clusters), m); err != nil {
-				t.Fatal(err)
-			}
-			if ok, said := envoyAccepts(t, listeners, []*clusterv3.Cluster{m}); ok == bool(c.envoy) {
-				t.Errorf("%s: %s: Envoy accepts it: %v %s", k.name, c.name, ok, fmt.Sprintf("%.600s", said))
 			}
 		}
 	}

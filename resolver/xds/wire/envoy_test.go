@@ -1,3 +1,5 @@
+//go:build envoy
+
 package wire
 
 import (
@@ -11,17 +13,18 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weftmesh/weft/resolver"
 )
 
-// envoyAccepts asks a real Envoy whether it takes what is encoded; it skips the test if there is none.
+// envoyAccepts asks a real Envoy, which WEFT_ENVOY names, whether it would begin with these resources.
 func envoyAccepts(t *testing.T, listeners []*listenerv3.Listener, clusters []*clusterv3.Cluster) (accepted bool, said string) {
 	t.Helper()
 	envoy := os.Getenv("WEFT_ENVOY")
 	if envoy == "" {
-		t.Skip("WEFT_ENVOY does not name an envoy: source .ci/peers first")
+		t.Fatal("WEFT_ENVOY does not name an envoy: source .ci/peers first")
 	}
 	b, err := proto.Marshal(&bootstrapv3.Bootstrap{
 		Node:            &corev3.Node{Id: "test", Cluster: "test"},
@@ -66,5 +69,31 @@ func TestRealEnvoyAcceptsWhatIsEncoded(t *testing.T) {
 	}
 	if ok, said := envoyAccepts(t, listeners, clusters); !ok {
 		t.Error(said)
+	}
+}
+
+// TestRealEnvoyRefusesTheSame compares what the table says of Envoy with an Envoy.
+func TestRealEnvoyRefusesTheSame(t *testing.T) {
+	for _, k := range badKinds {
+		for _, c := range k.cases {
+			clusters := `name: "c" type: STATIC `
+			var listeners []*listenerv3.Listener
+			if k.cluster != nil {
+				clusters += k.cluster(c.text)
+			} else {
+				l := &listenerv3.Listener{}
+				if err := prototext.Unmarshal([]byte(`name: "l" address { socket_address { address: "127.0.0.1" port_value: 1 } } `+k.listener(c.text)), l); err != nil {
+					t.Fatal(err)
+				}
+				listeners = append(listeners, l)
+			}
+			m := &clusterv3.Cluster{}
+			if err := prototext.Unmarshal([]byte(clusters), m); err != nil {
+				t.Fatal(err)
+			}
+			if ok, said := envoyAccepts(t, listeners, []*clusterv3.Cluster{m}); ok == bool(c.envoy) {
+				t.Errorf("%s: %s: Envoy accepts it: %v %s", k.name, c.name, ok, fmt.Sprintf("%.600s", said))
+			}
+		}
 	}
 }
