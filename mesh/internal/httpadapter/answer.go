@@ -79,7 +79,11 @@ type keeping struct {
 // that it is for nobody else's use, and sets no cookie.
 func (x *exchange) keep(c *carrier) {
 	resp := c.resp
-	if x.given || !x.call.Keeps(resilience.Outcome{Status: resp.StatusCode}, int(max(resp.ContentLength, 0))) || !storable(resp) {
+	length := 0
+	if resp.Body != http.NoBody { // and else of what a GET would get
+		length = int(max(resp.ContentLength, 0))
+	}
+	if x.given || !x.call.Keeps(resilience.Outcome{Status: resp.StatusCode}, length) || !storable(resp) {
 		return
 	}
 	key, ok := x.Key()
@@ -176,7 +180,8 @@ func response(a *resilience.Answer, req *http.Request) *http.Response {
 		Header: h, Body: http.NoBody, ContentLength: int64(len(body)), Request: req,
 	}
 	switch {
-	case req.Method == http.MethodHead:
+	case req.Method == http.MethodHead: // the length is that of what a GET would get
+		resp.ContentLength = -1
 		if n, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64); err == nil {
 			resp.ContentLength = n
 		}

@@ -273,12 +273,16 @@ func TestCrowdOnFewConnections(t *testing.T) {
 		b := newBar()
 		close(b.leave)
 		m := w.behind(t, b, 3, 1000)
+		paths := []string{"/", "/close"}
+		if w.proto == "HTTP/2.0" {
+			paths[1] = "/" // a connection that is to close takes a second for that
+		}
 		var crowd sync.WaitGroup
 		for i := range 40 {
 			crowd.Go(func() {
 				for j := range 10 {
 					ctx, cancel := context.WithCancel(t.Context())
-					ended := m.call(ctx, []string{"/", "/close"}[i%2])
+					ended := m.call(ctx, paths[i%2])
 					if (i+j)%3 == 0 {
 						cancel()
 					}
