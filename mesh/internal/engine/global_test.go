@@ -64,7 +64,7 @@ func TestGlobalsAskInBatches(t *testing.T) {
 		}
 		g.allow(t.Context(), r, path("/"), time.Now())
 		synctest.Wait()
-		if got := l.questions(); got != "d,path=/:10 d,path=/:10" {
+		if got := l.questions(); strings.Count(got, "d,path=/:10") != 2 {
 			t.Errorf("asked %s; nobody asked ahead", got)
 		}
 		g.close()

@@ -81,6 +81,7 @@ func (l *lineUp) overload(t *testing.T) {
 		}
 		l.call(t.Context(), "early", "critical-plus")
 		time.Sleep(30 * ms)
+		synctest.Wait()
 		l.done()
 	}
 	l.handled, l.refused = nil, nil
@@ -142,6 +143,7 @@ func TestQueueKeepsCallsAsLongAsTheyMayWait(t *testing.T) {
 			leave()
 			synctest.Wait()
 			time.Sleep(time.Second)
+			synctest.Wait()
 			return strings.Join(l.refused, " ")
 		}
 		l := newLineUp(t, resilience.Serving{MaxRequests: 1, Shedding: &resilience.Shedding{}})
@@ -174,7 +176,8 @@ func TestQueueIsClearedWhenOverloadBegins(t *testing.T) {
 		l.call(t.Context(), "low", "sheddable")
 		time.Sleep(20*ms - 1)
 		l.call(t.Context(), "new", "critical-plus")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
 		if len(l.refused) > 0 {
 			t.Errorf("refused %v before", l.refused)
 		}

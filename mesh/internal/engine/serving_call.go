@@ -15,13 +15,13 @@ import (
 // state, sets the exported fields but for Refused, and does not use it again.
 type InboundCall struct {
 	Protocol Protocol
-	Request  resolver.Request
-	Local    net.Addr // where it came in; nil if not known
-	Remote   net.Addr
+	// Stream says that the call lasts as long as the peers like, which tells nothing of how busy the server is.
+	Stream  bool
+	Request resolver.Request
+	Local   net.Addr // where it came in; nil if not known
+	Remote  net.Addr
 	// Caller is the verified identity of the peer; empty if it has none.
 	Caller string
-	// Stream says that the call lasts as long as the peers like, which tells nothing of how busy the server is.
-	Stream bool
 
 	// Refused is how the call was answered in the handler's place; nil if it was handled. It is set before the observer is told.
 	Refused *Refusal
@@ -34,13 +34,15 @@ type InboundCall struct {
 	known   uint32 // bits below; by atomic operations
 }
 
-// What is known of an InboundCall. Above stands its Criticality, from Sheddable on.
+// What is known of an InboundCall.
 const (
 	looked uint32 = 1 << iota // the headers were read
 	isRetry
 	isSpent
-	criticalityShift = iota
 )
+
+// criticalityShift is where its Criticality stands above that, as a number from Sheddable on.
+const criticalityShift = 3
 
 // Context is the context of the call's handler, and all that it asks of a call is asked of the one it came
 // with, which the observer may have extended.
