@@ -27,15 +27,28 @@
 // readers refuse it. The encoded form suits Envoy, gRPC and weft alike as far as
 // the value allows it; which values suit which client is decided before.
 //
-// What no field of Envoy carries stands in metadata under "weft", and only weft
-// obeys it: of a route, Retry.Unguarded and the Hedge, as far as hedge_policy can't say
-// it; of a cluster, Budget.MinRate. Values that mean nothing have no form: a
-// Retry without attempts or conditions, a Hedge or Rate that does nothing, a SuccessRate or
-// FailurePercentage whose Enforcing is 0, and a MaxReset without Resets, which comes
-// back with Retry-After among them.
+// What no field of Envoy carries stands in metadata under "weft", and only weft obeys it. Of
+// a route: Retry.Unguarded, the Fallback, what is Off, and of the Hedge, the Fault, the Bandwidth
+// and the GlobalRate what their fields can't say. Of a cluster: Budget.MinRate, both breakers, what
+// is Off, and a fraction of Admission.MinRate. Of a server's listener: MaxRequests, Shedding, Late,
+// HealthPaths, what is Off, and of the filters what their fields can't say. Values that mean nothing have no form: a
+// Retry without attempts or conditions, a Hedge, Rate, Fault, Fallback, Bandwidth or Trip that does nothing,
+// a SuccessRate or FailurePercentage whose Enforcing is 0, and a MaxReset without Resets, which comes
+// back with Retry-After among them. Nor has a default of an Adaptive: it comes back as 0.
 //
-// A Rate is in the route, for the filter envoy.filters.http.local_ratelimit. An Envoy obeys
-// it only if its listener has that filter: who encodes sets Listener.RateLimits where a route may
-// have a Rate. Envoy tells 20 values apart if MaxKeys is 0, and its path has the query. Keys
-// of entries are "method", "path" and "header:NAME"; a descriptor with another key is left out.
+// # Filters
+//
+// What a route says to a filter is known by its type, be it the route's, its virtual host's or its
+// table's, the nearest first; whether the listener has the filter does not matter to weft. A route that
+// says there is none of a kind has that kind Off, so that its listener's Default does not
+// hold for it. An Envoy obeys only the filters of its listener, and gRPC, of the fault filter, too: who
+// encodes for them sets Listener.RateLimits, Faults, Bandwidths and Global where a route may
+// have such a policy, and leaves out what is Off.
+//
+// Envoy tells 20 values of a Rate apart if MaxKeys is 0, its path has the query, and its bandwidth
+// is one bucket for both ways. The keys of a Rate's entries are "method", "path" and
+// "header:NAME", and of a server's also "remote_address" and "caller"; of a route a descriptor with another key is
+// left out. Limits of all processes go by the same keys, and by "generic_key", which names the limit. What gives
+// an entry another key in Envoy has no effect here, since the service that keeps the limits would be
+// asked by another name; where Envoy can't have an entry, such as the caller's identity, it is not told of the limit.
 package wire
