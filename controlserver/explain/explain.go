@@ -29,6 +29,8 @@ type Answer struct {
 	Taken   *publish.Route
 	Targets []Target
 	Limits  Limits
+
+	beyond map[publish.Dialect][]publish.Loss // of the route
 }
 
 // A Verdict is one route and why it does not take the request; Against is empty for the one that does.
@@ -56,7 +58,7 @@ func Explain(v *publish.View, r Request) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Answer{Service: s.Name, Skipped: v.Skipped(r.URL.Host), Limits: Limits{}}
+	a := &Answer{Service: s.Name, Skipped: v.Skipped(r.URL.Host), Limits: Limits{}, beyond: map[publish.Dialect][]publish.Loss{}}
 	for _, l := range v.SharedLimits() {
 		a.Limits[l.Name] = l
 	}
@@ -70,6 +72,9 @@ func Explain(v *publish.View, r Request) (*Answer, error) {
 			if len(verdict.Against) == 0 {
 				a.Taken = &route
 				a.Targets = targets(v, s, route.Route)
+				for d := range callers {
+					a.beyond[d] = v.Beyond(d, route)
+				}
 			}
 		}
 		a.Routes = append(a.Routes, verdict)
@@ -187,7 +192,7 @@ func printLines(w io.Writer, indent string, lines []Line) {
 // printLost writes what is configured of all that and other clients can't do.
 func (a *Answer) printLost(w io.Writer) {
 	for _, d := range []publish.Dialect{publish.Envoy, publish.GRPCLeast} {
-		lost := a.Taken.Lost(d, true)
+		lost := a.beyond[d]
 		for _, t := range a.Targets {
 			lost = append(lost, t.Cluster.Lost(d)...)
 		}

@@ -59,7 +59,7 @@ func (v *View) cluster(s *catalog.Service, port catalog.Port, subset string) Clu
 		Cluster: resolver.Cluster{
 			Name:           clusterName(port.Number, subset, s.Host),
 			HTTP2:          port.Protocol == catalog.HTTP2 || port.Protocol == catalog.GRPC,
-			Balance:        balancer.Policy{Kind: v.balance(rule.balance)},
+			Balance:        balancer.Policy{Kind: balance(rule.balance)},
 			ConnectTimeout: connectTimeout(rule.pool),
 			Thresholds:     thresholds(rule.pool),
 			Budget:         budget(rule.budget),
@@ -73,22 +73,15 @@ func (v *View) cluster(s *catalog.Service, port catalog.Port, subset string) Clu
 	}
 }
 
-// balance is how a cluster is balanced. gRPC's clients refuse clusters with what they
-// lack; over many calls round robin, which they all have, shares alike.
-func (v *View) balance(lb *networking.LoadBalancerSettings) balancer.Kind {
-	kind := balancer.LeastRequest
+// balance is how a cluster is balanced.
+func balance(lb *networking.LoadBalancerSettings) balancer.Kind {
 	switch lb.GetSimple() {
 	case networking.LoadBalancerSettings_ROUND_ROBIN:
-		kind = balancer.RoundRobin
-	case networking.LoadBalancerSettings_RANDOM:
-		kind = balancer.Random
-	}
-	switch {
-	case kind == balancer.Random && v.client.Dialect.isGRPC(),
-		kind == balancer.LeastRequest && v.client.Dialect == GRPC:
 		return balancer.RoundRobin
+	case networking.LoadBalancerSettings_RANDOM:
+		return balancer.Random
 	}
-	return kind
+	return balancer.LeastRequest
 }
 
 // endpoints are who serves a cluster, in a stable order.

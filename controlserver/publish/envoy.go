@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/weftmesh/weft/controlserver/trafficpolicy"
-	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 	"github.com/weftmesh/weft/resolver/xds/wire"
 )
@@ -27,7 +25,7 @@ func (v *View) sidecar() wire.Listener {
 		RateLimits: true, Faults: true, Bandwidths: true,
 	}
 	if _, ok := v.rateLimits(); ok {
-		l.Global = &wire.GlobalFilter{GlobalRate: resilience.GlobalRate{Domain: trafficpolicy.Domain}, Cluster: RateLimitCluster}
+		l.Global = &wire.GlobalFilter{GlobalRate: v.asked, Cluster: RateLimitCluster}
 	}
 	return l
 }

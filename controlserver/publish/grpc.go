@@ -12,7 +12,11 @@ import (
 func (v *View) told(s *catalog.Service, port catalog.Port) []resolver.Route {
 	var out []resolver.Route
 	for _, r := range v.routes(s, port) {
-		policy, lost := v.client.Dialect.limitRoute(r.Policy, r.From, v.config.RateLimits != "")
+		asked := &v.asked
+		if v.config.RateLimits == "" {
+			asked = nil
+		}
+		policy, lost := v.client.Dialect.limitRoute(r.Policy, r.From, asked)
 		r.Policy = policy
 		if !v.client.Dialect.isGRPC() {
 			out = append(out, r.Route)

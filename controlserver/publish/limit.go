@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -10,31 +11,32 @@ import (
 )
 
 // limitRoute leaves of a route's policy what clients of the dialect can do, and says what else was configured.
-// hasGlobal is whether they can be told where the rate limit service is.
-func (d Dialect) limitRoute(p resilience.Policy, from Origins, hasGlobal bool) (resilience.Policy, []Loss) {
+// asked is how they ask the rate limit service; nil if they can't be told where it is.
+func (d Dialect) limitRoute(p resilience.Policy, from Origins, asked *resilience.GlobalRate) (resilience.Policy, []Loss) {
 	l := losses{dialect: d, from: from}
 	switch d {
 	case Weft:
 	case Envoy:
-		p = routeOfEnvoy(&l, turnOff(p), hasGlobal)
+		p = routeOfEnvoy(&l, turnOff(p), asked)
 	case GRPC, GRPCLeast:
 		p = routeOfGRPC(&l, turnOff(p))
 	}
 	return p, l.all
 }
 
-func routeOfEnvoy(l *losses, p resilience.Policy, hasGlobal bool) resilience.Policy {
+func routeOfEnvoy(l *losses, p resilience.Policy, asked *resilience.GlobalRate) resilience.Policy {
 	l.sayIf(p.Fallback != nil, Fallback, "a proxy has no fallback")
 	p.Fallback = nil
 	p.Hedge = hedgeOfEnvoy(l, p.Hedge, p.Retry)
 	p.Fault = faultOfProxy(l, p.Fault, "a proxy")
 	p.Rate = rateOfProxy(l, p.Rate)
-	if !hasGlobal {
+	if asked == nil {
 		l.sayIf(p.Global != nil, GlobalRate, "the control server tells no address of a rate limit service")
 		p.Global = nil
 	}
 	if g := p.Global; g != nil {
-		l.sayIf(g.Lease.Closed || g.Timeout != 0, GlobalRate, "a proxy waits 20ms for the rate limit service, and lets calls go that it can't ask for")
+		l.sayIf(g.Lease.Closed && !asked.Lease.Closed, GlobalRate, "a proxy lets calls go that it can't ask for, as long as one limit of the mesh says so")
+		l.sayIf(cmp.Or(g.Timeout, askTimeout) != cmp.Or(asked.Timeout, askTimeout), GlobalRate, "a proxy waits "+asked.Timeout.String()+" for an answer, the longest time of all limits of the mesh")
 		l.sayIf(slices.ContainsFunc(g.Descriptors, asksPath), GlobalRate, pathOfProxy)
 	}
 	b := p.Bandwidth
@@ -212,6 +214,11 @@ func clusterOfGRPC(l *losses, c resolver.Cluster, unbounded bool) resolver.Clust
 	l.sayIf(c.Budget != nil, Budget, grpcHas+"no retry budget by xDS")
 	l.say(ConnectTime, grpcHas+"no connect timeout by xDS")
 	c.Breaker, c.HostBreaker, c.Admission, c.Budget, c.ConnectTimeout = nil, nil, nil, nil, 0
+	// Clusters with what a client lacks are refused; over many calls round robin, which all have, shares alike.
+	if k := c.Balance.Kind; k == balancer.Random || k == balancer.LeastRequest && l.dialect != GRPCLeast {
+		l.say(Balance, grpcHas+"no "+k.String()+": it takes turns")
+		c.Balance.Kind = balancer.RoundRobin
+	}
 	c.Thresholds = thresholdsOfGRPC(l, c.Thresholds, unbounded)
 	c.Outlier = outlierOfGRPC(l, c.Outlier)
 	return c

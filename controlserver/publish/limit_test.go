@@ -91,19 +91,19 @@ func TestRoutesByDialect(t *testing.T) {
 			Global: &resilience.GlobalRate{}, Hedge: &resilience.Hedge{Delay: 1}, Bandwidth: resilience.Bandwidths{Request: resilience.Bandwidth{BytesPerSecond: 1}}, Off: ^resilience.Switches(0)},
 			resilience.Policy{Timeout: 1}, resilience.Policy{Timeout: 1}, "", ""},
 	} {
-		if got, lost := Weft.limitRoute(tc.policy, allOf(), true); !reflect.DeepEqual(got, tc.policy) || len(lost) > 0 {
+		if got, lost := Weft.limitRoute(tc.policy, allOf(), &resilience.GlobalRate{}); !reflect.DeepEqual(got, tc.policy) || len(lost) > 0 {
 			t.Errorf("%s: weft is told %+v and loses %s", tc.name, got, parts(lost))
 		}
-		if got, lost := Envoy.limitRoute(tc.policy, allOf(), true); !reflect.DeepEqual(got, tc.envoy) || parts(lost) != tc.lostE {
+		if got, lost := Envoy.limitRoute(tc.policy, allOf(), &resilience.GlobalRate{}); !reflect.DeepEqual(got, tc.envoy) || parts(lost) != tc.lostE {
 			t.Errorf("%s: a proxy is told\n%s, loses %q, want\n%s and %q", tc.name, printed(got), parts(lost), printed(tc.envoy), tc.lostE)
 		}
 		for _, d := range []Dialect{GRPC, GRPCLeast} {
-			if got, lost := d.limitRoute(tc.policy, allOf(), true); !reflect.DeepEqual(got, tc.grpc) || parts(lost) != tc.lostG {
+			if got, lost := d.limitRoute(tc.policy, allOf(), &resilience.GlobalRate{}); !reflect.DeepEqual(got, tc.grpc) || parts(lost) != tc.lostG {
 				t.Errorf("%s: gRPC is told\n%s, loses %q, want\n%s and %q", tc.name, printed(got), parts(lost), printed(tc.grpc), tc.lostG)
 			}
 		}
 	}
-	if got, lost := Envoy.limitRoute(resilience.Policy{Global: &resilience.GlobalRate{}}, allOf(), false); got.Global != nil || parts(lost) != "global rate limit" {
+	if got, lost := Envoy.limitRoute(resilience.Policy{Global: &resilience.GlobalRate{}}, allOf(), nil); got.Global != nil || parts(lost) != "global rate limit" {
 		t.Errorf("a proxy without a service to ask is told %+v and loses %s", got, parts(lost))
 	}
 }
@@ -135,6 +135,10 @@ func TestClustersByDialect(t *testing.T) {
 		{"no limits", resolver.Cluster{Thresholds: bounds(no, no, no, no)}, nil, resolver.Cluster{Thresholds: bounds(no, no, no, no)}, resolver.Cluster{}, "", ""},
 		{"limits turned off", resolver.Cluster{Thresholds: bounds(1, 2, 3, 4), Off: resilience.NoThresholds}, nil,
 			resolver.Cluster{Thresholds: bounds(no, no, no, no)}, resolver.Cluster{Thresholds: bounds(no, no, no, no)}, "", ""},
+		{"random", resolver.Cluster{Balance: balancer.Policy{Kind: balancer.Random}}, said(Balance), resolver.Cluster{Balance: balancer.Policy{Kind: balancer.Random}},
+			resolver.Cluster{Balance: balancer.Policy{Kind: balancer.RoundRobin}}, "", "balance"},
+		{"least request", resolver.Cluster{Balance: balancer.Policy{Kind: balancer.LeastRequest}}, said(Balance), resolver.Cluster{Balance: balancer.Policy{Kind: balancer.LeastRequest}},
+			resolver.Cluster{Balance: balancer.Policy{Kind: balancer.RoundRobin}}, "", "balance"},
 		{"time to connect", resolver.Cluster{ConnectTimeout: 1}, said(ConnectTime), resolver.Cluster{ConnectTimeout: 1}, resolver.Cluster{}, "", "connect timeout"},
 		{"budget", resolver.Cluster{Budget: &resilience.Budget{Percent: 1}}, said(Budget), resolver.Cluster{Budget: &resilience.Budget{Percent: 1}}, resolver.Cluster{}, "", "retry budget"},
 		{"budget with a least rate", resolver.Cluster{Budget: &resilience.Budget{Percent: 1, MinRate: 2}}, said(Budget),
@@ -185,7 +189,7 @@ func TestLossesAreToldOnceOfAView(t *testing.T) {
 			}
 		}
 	}
-	if got, want := parts(told), "retry budget, connect timeout, connections, calls waiting, retries in flight, outlier detection"; got != want {
+	if got, want := parts(told), "retry budget, connect timeout, balance, connections, calls waiting, retries in flight, outlier detection"; got != want {
 		t.Errorf("told of %s, want %s", got, want)
 	}
 	slices.SortFunc(told, compareLosses)
@@ -195,5 +199,35 @@ func TestLossesAreToldOnceOfAView(t *testing.T) {
 	const text = "test.yaml:22: DestinationRule/shop/payments: spec.trafficPolicy.outlierDetection: gRPC's own client ejects hosts for their rate of failures only, not for failures in a row"
 	if last := told[slices.IndexFunc(told, func(l Loss) bool { return l.Part == Outlier })].String(); last != text {
 		t.Errorf("%q, want %q", last, text)
+	}
+}
+
+func TestProxiesAskTheSameWayForAllLimits(t *testing.T) {
+	limit := func(name, how string) string {
+		return "\n---\napiVersion: weft.dev/v1\nkind: TrafficPolicy\nmetadata: {name: " + name + ", namespace: shop}\n" +
+			"spec: {target: {service: " + name + "}, client: {globalRateLimit: {limits: [{requests: 1, per: 1s}]" + how + "}}}\n"
+	}
+	for _, tc := range []struct {
+		yaml string
+		want resilience.GlobalRate
+		lost string // to the calls of payments
+	}{
+		{limit("payments", ""), resilience.GlobalRate{Timeout: 20 * time.Millisecond}, ""},
+		{limit("payments", "") + limit("ledger", ", timeout: 5ms"), resilience.GlobalRate{Timeout: 20 * time.Millisecond}, ""},
+		{limit("payments", ", failClosed: true, timeout: 1s"), resilience.GlobalRate{Timeout: time.Second, Lease: resilience.Lease{Closed: true}}, ""},
+		{limit("payments", ", failClosed: true, timeout: 1s") + limit("ledger", ", timeout: 2s"), resilience.GlobalRate{Timeout: 2 * time.Second}, "global rate limit, global rate limit"},
+		{limit("payments", ", timeout: 1s") + limit("ledger", ", failClosed: true"), resilience.GlobalRate{Timeout: time.Second}, ""},
+	} {
+		p := publisher(t, bounded+tc.yaml)
+		p.config.RateLimits = "10.9.9.9:18000"
+		v := p.View(Client{Dialect: Envoy, Namespace: "shop", Listen: "127.0.0.1:15001"})
+		l, _ := v.Listener(sidecarListener)
+		tc.want.Domain = "weft"
+		if l.Global == nil || !reflect.DeepEqual(l.Global.GlobalRate, tc.want) {
+			t.Errorf("%s: %+v, want %+v", tc.yaml, l.Global, tc.want)
+		}
+		if got := parts(v.Beyond(Envoy, v.Routes("payments:80")[0])); got != tc.lost {
+			t.Errorf("%s: loses %q, want %q", tc.yaml, got, tc.lost)
+		}
 	}
 }

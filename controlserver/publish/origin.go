@@ -60,10 +60,10 @@ func (o Origin) below(field string) Origin {
 // Origins are where the parts of a value are configured. A part that is not here is a default.
 type Origins map[Part][]Origin
 
-// put says where a part comes from, and from nowhere else; or that it is not configured.
-func (o Origins) put(at Origin, configured bool, part Part) {
+// put says that a part is configured by a field of what stands at an origin, and by nothing else; or that it is not.
+func (o Origins) put(at Origin, field string, configured bool, part Part) {
 	if configured {
-		o[part] = []Origin{at}
+		o[part] = []Origin{at.below(field)}
 	} else {
 		delete(o, part)
 	}

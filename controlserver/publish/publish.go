@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weftmesh/weft/controlserver/catalog"
+	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 	"github.com/weftmesh/weft/resolver/xds/wire"
 )
@@ -26,6 +27,7 @@ type Publisher struct {
 	config   Config
 	catalog  *catalog.Catalog
 	policies map[string]*catalog.Object
+	asked    resilience.GlobalRate
 	// Whether something turns on the caller's labels, and on its service account.
 	labelled, accounted bool
 
@@ -50,7 +52,7 @@ type Lookup func(name string) []string
 
 // New returns the Publisher of a catalog.
 func New(c *catalog.Catalog, config Config) *Publisher {
-	p := &Publisher{config: config, catalog: c, policies: policiesOf(c), views: map[string]*View{}}
+	p := &Publisher{config: config, catalog: c, policies: policiesOf(c), asked: askedOfProxies(c), views: map[string]*View{}}
 	p.accounted = c.TellsCallersApart()
 	p.labelled = p.accounted
 	for _, vs := range c.VirtualServices() {
@@ -70,7 +72,7 @@ func (p *Publisher) View(c Client) *View {
 	defer p.mu.Unlock()
 	v := p.views[key]
 	if v == nil {
-		v = &View{config: p.config, catalog: p.catalog, policies: p.policies, client: c, lost: map[Loss]bool{}}
+		v = &View{config: p.config, catalog: p.catalog, policies: p.policies, asked: p.asked, client: c, lost: map[Loss]bool{}}
 		p.views[key] = v
 	}
 	return v
@@ -114,6 +116,7 @@ type View struct {
 	config   Config
 	catalog  *catalog.Catalog
 	policies map[string]*catalog.Object // by what their origins say
+	asked    resilience.GlobalRate      // how proxies ask
 	client   Client
 
 	mu   sync.Mutex

@@ -1,11 +1,13 @@
 package publish
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 
 	networking "istio.io/api/networking/v1alpha3"
 
+	"github.com/weftmesh/weft/controlserver/catalog"
 	"github.com/weftmesh/weft/resilience"
 )
 
@@ -27,12 +29,15 @@ func policy(rule *networking.HTTPRoute) resilience.Policy {
 	}
 }
 
-// origins are where the parts of a rule's policy stand.
-func origins(rule *networking.HTTPRoute, at Origin) Origins {
-	from := Origins{}
-	from.put(at.below("timeout"), rule.GetTimeout() != nil, Timeout)
-	from.put(at.below("retries"), rule.GetRetries() != nil, Retries)
-	from.put(at.below("fault"), rule.GetFault() != nil, Fault)
+// origins are where the parts of a rule's policy stand, for the index-th rule of an object.
+func origins(rule *networking.HTTPRoute, o *catalog.Object, index int) Origins {
+	if rule.GetTimeout() == nil && rule.GetRetries() == nil && rule.GetFault() == nil {
+		return nil
+	}
+	from, at := Origins{}, Origin{o, fmt.Sprintf("spec.http[%d]", index)}
+	from.put(at, "timeout", rule.GetTimeout() != nil, Timeout)
+	from.put(at, "retries", rule.GetRetries() != nil, Retries)
+	from.put(at, "fault", rule.GetFault() != nil, Fault)
 	return from
 }
 

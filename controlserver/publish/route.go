@@ -19,9 +19,9 @@ type Route struct {
 	From Origins
 }
 
-// Lost is what clients of a dialect can't do of its policies; hasGlobal is whether they are told where the rate limit service is.
-func (r Route) Lost(d Dialect, hasGlobal bool) []Loss {
-	_, lost := d.limitRoute(r.Policy, r.From, hasGlobal)
+// Beyond is what clients of a dialect can't do of a route's policies, be they told where the rate limit service is.
+func (v *View) Beyond(d Dialect, r Route) []Loss {
+	_, lost := d.limitRoute(r.Policy, r.From, &v.asked)
 	return lost
 }
 
@@ -55,7 +55,7 @@ func (v *View) routes(s *catalog.Service, port catalog.Port) []Route {
 	for i, rule := range rules {
 		route := Route{
 			Route: resolver.Route{Name: rule.GetName(), To: v.targets(vs, rule.GetRoute(), s, port), Policy: policy(rule)},
-			From:  origins(rule, Origin{Field: fmt.Sprintf("spec.http[%d]", i), Object: vs.Object}),
+			From:  origins(rule, vs.Object, i),
 		}
 		v.apply(&route, s, port, rule.GetName())
 		if len(rule.GetRoute()) == 0 {

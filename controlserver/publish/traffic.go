@@ -71,11 +71,11 @@ func (t *traffic) take(p *networking.TrafficPolicy, port uint32, at Origin) {
 	}
 	if b := p.GetOutlierDetection(); b != nil {
 		t.outlier = b
-		t.from.put(at.below("outlierDetection"), true, Outlier)
+		t.from.put(at, "outlierDetection", true, Outlier)
 	}
 	if b := p.GetRetryBudget(); b != nil {
 		t.budget = b
-		t.from.put(at.below("retryBudget"), true, Budget)
+		t.from.put(at, "retryBudget", true, Budget)
 	}
 	for i, l := range p.GetPortLevelSettings() {
 		if l.GetPort().GetNumber() == port {
@@ -83,22 +83,21 @@ func (t *traffic) take(p *networking.TrafficPolicy, port uint32, at Origin) {
 			t.balance, t.pool, t.outlier = l.GetLoadBalancer(), l.GetConnectionPool(), l.GetOutlierDetection()
 			t.takeBalance(at)
 			t.takePool(at)
-			t.from.put(at.below("outlierDetection"), t.outlier != nil, Outlier)
+			t.from.put(at, "outlierDetection", t.outlier != nil, Outlier)
 		}
 	}
 }
 
 func (t *traffic) takeBalance(at Origin) {
-	t.from.put(at.below("loadBalancer"), t.balance != nil, Balance)
+	t.from.put(at, "loadBalancer", t.balance != nil, Balance)
 }
 
 func (t *traffic) takePool(at Origin) {
-	tcp, http := at.below("connectionPool.tcp"), at.below("connectionPool.http")
-	t.from.put(tcp.below("connectTimeout"), t.pool.GetTcp().GetConnectTimeout() != nil, ConnectTime)
-	t.from.put(tcp.below("maxConnections"), t.pool.GetTcp().GetMaxConnections() > 0, MaxConnections)
-	t.from.put(http.below("http1MaxPendingRequests"), t.pool.GetHttp().GetHttp1MaxPendingRequests() > 0, MaxPending)
-	t.from.put(http.below("http2MaxRequests"), t.pool.GetHttp().GetHttp2MaxRequests() > 0, MaxRequests)
-	t.from.put(http.below("maxRetries"), t.pool.GetHttp().GetMaxRetries() > 0, MaxRetries)
+	t.from.put(at, "connectionPool.tcp.connectTimeout", t.pool.GetTcp().GetConnectTimeout() != nil, ConnectTime)
+	t.from.put(at, "connectionPool.tcp.maxConnections", t.pool.GetTcp().GetMaxConnections() > 0, MaxConnections)
+	t.from.put(at, "connectionPool.http.http1MaxPendingRequests", t.pool.GetHttp().GetHttp1MaxPendingRequests() > 0, MaxPending)
+	t.from.put(at, "connectionPool.http.http2MaxRequests", t.pool.GetHttp().GetHttp2MaxRequests() > 0, MaxRequests)
+	t.from.put(at, "connectionPool.http.maxRetries", t.pool.GetHttp().GetMaxRetries() > 0, MaxRetries)
 }
 
 // unlimited is what holds where nothing is said (Istio).
