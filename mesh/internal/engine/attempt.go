@@ -27,9 +27,9 @@ type Attempt struct {
 	held  bool
 	ended atomic.Bool
 
-	injected resilience.Injection // what is done to it on purpose; BytesPerSecond and Break
-	flow     *Flow                // nil if nothing paces its bodies
-	pass     resilience.Pass      // of the host's breaker
+	broken *resilience.Break // what is done to its connection on purpose; nil if nothing is
+	flow   *Flow             // nil if nothing paces its bodies
+	pass   resilience.Pass   // of the host's breaker
 
 	clock  atomic.Uint32      // of the attempt's own time: running, stopped or expired
 	cancel context.CancelFunc // nil if its context is the call's
@@ -82,29 +82,27 @@ func (a *Attempt) expire() {
 // Finish ends a held attempt, and with it the call. Only the first Finish
 // counts; it may be called from any goroutine.
 func (a *Attempt) Finish(o resilience.Outcome) {
-	if a.end(o) {
-		a.call.finish(o, nil)
+	if now := time.Now(); a.end(o, now) {
+		a.call.finish(o, nil, now)
 	}
 }
 
 // end ends the attempt alone and reports whether it was still running.
-func (a *Attempt) end(o resilience.Outcome) bool {
+func (a *Attempt) end(o resilience.Outcome, now time.Time) bool {
 	if a.ended.Swap(true) {
 		return false
 	}
 	c := a.call
 	c.cluster.end(c.route.priority())
 	result := resultOf(o)
-	a.Host.Finish(result, time.Since(a.start))
-	if result == balancer.Neutral {
-		o := o
-		o.Cause = resilience.Canceled // what says nothing of the host says nothing to its breaker
-		a.pass.Done(o)
-	} else {
-		a.pass.Done(o)
-	}
-	if a.injected.Break.Kind != resilience.NoBreak {
+	took := now.Sub(a.start)
+	a.Host.Finish(result, took)
+	a.pass.Done(saying(o, result))
+	if a.broken != nil {
 		c.route.active.Leave()
+	}
+	if !a.held && c.route.timed() && o.OK() {
+		c.cluster.latencies.Observe(now, took)
 	}
 	if obs := c.service.engine.config.Observer; obs != nil {
 		obs.AttemptFinished(c, a, o)
@@ -112,15 +110,23 @@ func (a *Attempt) end(o resilience.Outcome) bool {
 	return true
 }
 
+// saying is o as a breaker is told of it: what says nothing of the host says nothing to its breaker.
+func saying(o resilience.Outcome, r balancer.Result) resilience.Outcome {
+	if r == balancer.Neutral {
+		o.Cause = resilience.Canceled
+	}
+	return o
+}
+
 // begin makes an attempt at the host, for which the cluster has counted one in.
-func (c *Call) begin(ctx context.Context, host *balancer.Host, pass resilience.Pass) *Attempt {
+func (c *Call) begin(ctx context.Context, host *balancer.Host, pass resilience.Pass, now time.Time) *Attempt {
 	c.attempts++
 	a := &c.first
 	if c.attempts > 1 {
 		a = new(Attempt)
 	}
 	a.Number, a.Retries, a.Host, a.Cluster, a.call, a.ctx = int(c.attempts), int(c.retries+c.hedges), host, &c.cluster.Cluster, c, ctx
-	a.start, a.pass = time.Now(), pass
+	a.start, a.pass = now, pass
 	c.last, c.begun = a, false // from here on its end counts it out
 	host.Begin()
 	c.route.dress(a)
@@ -132,15 +138,15 @@ func (c *Call) begin(ctx context.Context, host *balancer.Host, pass resilience.P
 
 // dress gives the attempt what its route and what caused it add to it.
 func (r *route) dress(a *Attempt) {
-	a.injected.BytesPerSecond = a.call.injected.BytesPerSecond
 	if r.breaks != nil {
 		// Rolled for each attempt: it is a connection that breaks, and a retry has another.
 		if i, ok := r.breaks.Decide(nil, r.active, rand.Uint32N); ok {
-			a.injected.Break = i.Break
+			broken := i.Break
+			a.broken = &broken
 		}
 	}
-	if r.paces != nil || a.injected != (resilience.Injection{}) {
-		a.flow = newFlow(r.Policy.Bandwidth, r.paces, a.injected)
+	if r.paces != nil || a.broken != nil || a.call.injected != nil {
+		a.flow = newFlow(r.Policy.Bandwidth, r.paces, a.injection())
 	}
 	if a.call.caused != nil {
 		a.handOn()
@@ -157,7 +163,7 @@ func (c *Call) send(a *Attempt, t Transport) (out resilience.Outcome) {
 	} else {
 		out = t.Send(a.ctx, a)
 	}
-	if h := c.route.Policy.Hedge; h != nil && h.Percentile > 0 && out.OK() {
+	if a.held && c.route.timed() && out.OK() { // the answer has come, whenever it is read
 		now := time.Now()
 		c.cluster.latencies.Observe(now, now.Sub(a.start))
 	}

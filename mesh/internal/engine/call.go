@@ -53,11 +53,11 @@ type Call struct {
 	begun     bool   // an attempt is counted in at the cluster that there is no Attempt of yet
 	marks     Marks
 	end       End
-	caused    *InboundCall         // what the call was made for; nil if that is not known
-	answer    *resilience.Answer   // what a fallback gave; nil if none did
-	pass      resilience.Pass      // of the cluster's breaker
-	active    *resilience.Gauge    // where the call is counted in that something is done to; or nil
-	injected  resilience.Injection // what is done to it
+	caused    *InboundCall          // what the call was made for; nil if that is not known
+	answer    *resilience.Answer    // what a fallback gave; nil if none did
+	pass      resilience.Pass       // of the cluster's breaker
+	active    *resilience.Gauge     // where the call is counted in that something is done to; or nil
+	injected  *resilience.Injection // what is done to it; nil if nothing is
 	first     Attempt
 	last      *Attempt          // nil before the first
 	tried     [3]*balancer.Host // the last hosts that did not answer, or were sent to beside others

@@ -51,13 +51,13 @@ func newCluster(c resolver.Cluster, l *live) *cluster {
 }
 
 // enter counts a call in. It fails if the cluster is retired; there is a newer plan then.
-func (c *cluster) enter(s *Service) bool {
+func (c *cluster) enter(s *Service, at *moment) bool {
 	if c.calls.Add(1) > retired {
 		c.live.leave(s)
 		return false
 	}
 	if c.Budget != nil {
-		c.spending.Begin(c.Budget, time.Now())
+		c.spending.Begin(c.Budget, at.now())
 	}
 	return true
 }

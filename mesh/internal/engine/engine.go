@@ -33,6 +33,7 @@ type Engine struct {
 	services atomic.Pointer[map[string]*Service] // copied on write
 	inbounds atomic.Pointer[map[int]*Inbound]    // by port, copied on write
 	globals  *globals
+	races    sync.Pool // of *race
 
 	noticed atomic.Bool // it was said that calls come in where the mesh does not listen
 

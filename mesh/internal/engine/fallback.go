@@ -26,7 +26,7 @@ func (c *Call) Keep(key string, a *resilience.Answer) {
 
 // fallback is the answer to give in place of a failure; nil if there is none. It is for the servers' failures, and for those of getting
 // at them: a caller that asks too often is to know it, and so is one whose configuration is wrong.
-func (c *Call) fallback(out resilience.Outcome, failed *Error) *resilience.Answer {
+func (c *Call) fallback(out resilience.Outcome, failed *Error, now time.Time) *resilience.Answer {
 	if c.route == nil || c.route.Policy.Fallback == nil || !c.route.Policy.Fallback.Applies(out) {
 		return nil
 	}
@@ -50,7 +50,7 @@ func (c *Call) fallback(out resilience.Outcome, failed *Error) *resilience.Answe
 	if !ok {
 		store = nil
 	}
-	a, age := f.Choose(store, key, time.Now())
+	a, age := f.Choose(store, key, now)
 	if a == nil || a.GRPC != (c.Protocol == GRPC) {
 		return nil
 	}

@@ -24,15 +24,17 @@ func parts(f *resilience.Fault) (call, attempt *resilience.Fault) {
 }
 
 // inject decides what is done to the call on purpose, and does what comes before it is sent: the delay, and then the abort.
-func (c *Call) inject() *Error {
+func (c *Call) inject(at *moment) *Error {
 	i, ok := c.route.fault.Decide(c.Request.Header, c.route.active, rand.Uint32N)
 	if !ok {
 		return nil
 	}
 	c.active = c.route.active
-	c.injected = i
+	done := i // a copy, so that only what is done is allocated
+	c.injected = &done
 	if i.Delay > 0 {
 		c.marks |= Delayed
+		at.pass()
 		if pause(c.ctx, i.Delay) != nil {
 			return c.service.late(c.ctx)
 		}
@@ -57,7 +59,10 @@ func (c *Call) abort() (out resilience.Outcome, ok bool) {
 
 // faulted is the end of an attempt whose connection is broken on purpose before there is one.
 func (a *Attempt) faulted() (out resilience.Outcome, ok bool) {
-	switch a.injected.Break.Kind {
+	if a.broken == nil {
+		return out, false
+	}
+	switch a.broken.Kind {
 	case resilience.ConnectionRefused:
 		return resilience.Outcome{Err: errRefusedOnPurpose, Cause: resilience.ConnectFailure}, true
 	case resilience.CorruptCertificate:
@@ -72,12 +77,17 @@ var (
 )
 
 // broke reports whether what the attempt came to was done on purpose.
-func (a *Attempt) broke() bool {
-	switch a.injected.Break.Kind {
-	case resilience.ConnectionRefused, resilience.CorruptCertificate, resilience.BodyReset:
-		return true
+func (a *Attempt) broke() bool { return a.broken != nil && a.broken.Kind != resilience.SlowBody }
+
+// injection is what is done to the bodies of the attempt.
+func (a *Attempt) injection() (i resilience.Injection) {
+	if a.call.injected != nil {
+		i.BytesPerSecond = a.call.injected.BytesPerSecond
 	}
-	return false
+	if a.broken != nil {
+		i.Break = *a.broken
+	}
+	return i
 }
 
 // abortText is what an answer by fault says of itself (Envoy).

@@ -12,18 +12,19 @@ import (
 // conclude ends a call that is not tried again: as its fallback says, as it stands, or not yet if a, its last attempt, is
 // held. a is nil if no host was asked last.
 func (c *Call) conclude(a *Attempt, out resilience.Outcome, failed *Error) (resilience.Outcome, error) {
-	if answer := c.fallback(out, failed); answer != nil && (a == nil || a.end(out)) {
+	now := time.Now()
+	if answer := c.fallback(out, failed, now); answer != nil && (a == nil || a.end(out, now)) {
 		c.transport.(Answerer).Answer(answer)
 		c.answer = answer
 		c.marks |= FellBack
-		c.finish(out, failed.orNil())
+		c.finish(out, failed.orNil(), now)
 		return outcomeOf(answer), nil
 	}
 	if a == nil || !a.held {
 		if a != nil {
-			a.end(out)
+			a.end(out, now)
 		}
-		c.finish(out, failed.orNil())
+		c.finish(out, failed.orNil(), now)
 	}
 	return out, failed.orNil()
 }
@@ -33,7 +34,7 @@ func (c *Call) fail(err *Error) (resilience.Outcome, error) {
 	c.retried()
 	if err.Kind == Injected {
 		if out, ok := c.abort(); ok {
-			c.finish(out, nil)
+			c.finish(out, nil, time.Now())
 			return out, nil
 		}
 	}
@@ -73,19 +74,20 @@ func (c *Call) abandon() {
 	out := resilience.Outcome{Err: errPanicked, Cause: resilience.Reset}
 	c.retried()
 	c.unbegin()
+	now := time.Now()
 	if c.last != nil {
-		c.last.end(out)
+		c.last.end(out, now)
 	}
-	c.finish(out, nil)
+	c.finish(out, nil, now)
 }
 
 // finish ends the call, whose servers had the outcome o. Only the first finish counts.
-func (c *Call) finish(o resilience.Outcome, err error) {
+func (c *Call) finish(o resilience.Outcome, err error, now time.Time) {
 	if c.finished.Swap(true) {
 		return
 	}
 	if c.cluster != nil {
-		c.leave(o)
+		c.leave(o, now)
 	}
 	if c.active != nil {
 		c.active.Leave()
@@ -106,13 +108,15 @@ func (c *Call) finish(o resilience.Outcome, err error) {
 
 // leave tells the cluster's admission and breaker how the call ended, and counts it out. An end that says nothing of the servers is
 // one that none of them had a part in.
-func (c *Call) leave(o resilience.Outcome) {
-	if c.asked() == 0 || resultOf(o) == balancer.Neutral {
-		o.Cause = resilience.Canceled
-	} else if c.admitted && c.cluster.Admission != nil {
-		c.cluster.admissions.Done(*c.cluster.Admission, time.Now(), o.OK())
+func (c *Call) leave(o resilience.Outcome, now time.Time) {
+	result := balancer.Neutral
+	if c.asked() > 0 {
+		result = resultOf(o)
 	}
-	c.pass.Done(o)
+	if c.admitted && c.cluster.Admission != nil && result != balancer.Neutral {
+		c.cluster.admissions.Done(*c.cluster.Admission, now, o.OK())
+	}
+	c.pass.Done(saying(o, result))
 	c.cluster.leave(c.service)
 }
 

@@ -23,7 +23,6 @@ import (
 type race struct {
 	call   *Call
 	hedger Hedger
-	roll   uint32 // of Hedge.Chance
 
 	mu       sync.Mutex
 	arrived  sync.Cond   // running has become 0
@@ -32,6 +31,7 @@ type race struct {
 	beside   []*entrant
 	running  int
 	over     bool
+	alone    bool     // the timer was stopped before anybody had joined, so that nobody will
 	chosen   *entrant // who won, or else who arrived last
 	panicked any      // of an attempt beside
 }
@@ -47,7 +47,7 @@ type entrant struct {
 }
 
 // hedge reports whether the next attempt may have others beside it, and how long to wait for its answer first.
-func (c *Call) hedge() (h Hedger, wait time.Duration, ok bool) {
+func (c *Call) hedge(now time.Time) (h Hedger, wait time.Duration, ok bool) {
 	// Of gRPC's methods only the route can know which may be processed twice. A call that changes its protocol
 	// has no answer to be first with, and one that is a retry is not to be multiplied further down.
 	if c.Protocol == TCP || c.Protocol == HTTP && !c.Idempotent || c.Unbounded || c.cancel == nil || c.repeats() {
@@ -60,7 +60,7 @@ func (c *Call) hedge() (h Hedger, wait time.Duration, ok bool) {
 	if c.hedges == 0 && c.attempts == 0 && c.route.Policy.Hedge.Chance.Numerator > 0 {
 		roll = rand.Uint32N(million)
 	}
-	wait, ok = c.route.Policy.Hedge.Next(c.hedges+1, c.cluster.latencies, time.Now(), roll)
+	wait, ok = c.route.Policy.Hedge.Next(c.hedges+1, c.cluster.latencies, now, roll)
 	return h, wait, ok
 }
 
@@ -69,14 +69,12 @@ const million = 1_000_000
 
 // race sends the call to the host, and to others beside it if that has not answered in time. It returns the attempt that
 // decides, or, if all of them are such as the retry policy repeats, the one that was last. It has not been ended.
-func (c *Call) race(host *balancer.Host, pass resilience.Pass, h Hedger, wait time.Duration) (*Attempt, resilience.Outcome) {
-	r := &race{call: c, hedger: h, running: 1}
-	r.arrived.L = &r.mu
+func (c *Call) race(host *balancer.Host, pass resilience.Pass, h Hedger, wait time.Duration, now time.Time) (*Attempt, resilience.Outcome) {
+	r := c.service.engine.race()
+	r.call, r.hedger, r.running = c, h, 1
 	r.own.ctx, r.own.stop = c.ctx, c.cancel
-	r.own.attempt = c.begin(c.ctx, host, pass)
-	r.mu.Lock() // the timer may be done before it is there
-	r.timer = time.AfterFunc(wait, r.join)
-	r.mu.Unlock()
+	r.own.attempt = c.begin(c.ctx, host, pass, now)
+	r.start(wait)
 
 	defer r.disband() // by a panic of the call's own Send, too
 	r.run(&r.own, c.transport)
@@ -93,6 +91,17 @@ func (c *Call) race(host *balancer.Host, pass resilience.Pass, h Hedger, wait ti
 	}
 	c.last = e.attempt
 	return e.attempt, e.out
+}
+
+// start makes others join after wait.
+func (r *race) start(wait time.Duration) {
+	r.mu.Lock() // the timer may be done before it is there
+	defer r.mu.Unlock()
+	if r.timer == nil {
+		r.timer = time.AfterFunc(wait, r.join)
+	} else {
+		r.timer.Reset(wait)
+	}
 }
 
 // join sends the call once more, to another host, on the timer's goroutine.
@@ -151,10 +160,11 @@ func (r *race) prepare(e *entrant) bool {
 	}
 	c.hedges++
 	c.marks |= Hedged
-	e.attempt = c.begin(e.ctx, host, pass)
+	now := time.Now()
+	e.attempt = c.begin(e.ctx, host, pass, now)
 	e.attempt.cancel = e.stop
 	r.beside = append(r.beside, e)
-	if wait, ok := c.route.Policy.Hedge.Next(c.hedges+1, c.cluster.latencies, time.Now(), million); ok {
+	if wait, ok := c.route.Policy.Hedge.Next(c.hedges+1, c.cluster.latencies, now, million); ok {
 		r.timer.Reset(wait)
 	}
 	return true
@@ -208,16 +218,14 @@ func (r *race) arrive(e *entrant, out resilience.Outcome, broken bool, v any) {
 		r.chosen = e
 	}
 	if r.running--; r.running == 0 {
-		r.over = true
-		r.timer.Stop()
+		r.stop()
 		r.arrived.Signal()
 	}
 }
 
 // end ends the race, by e. It needs mu.
 func (r *race) end(e *entrant) {
-	r.over = true
-	r.timer.Stop()
+	r.stop()
 	if e != &r.own {
 		r.own.stop()
 	}
@@ -225,6 +233,14 @@ func (r *race) end(e *entrant) {
 		if other != e {
 			other.stop()
 		}
+	}
+}
+
+// stop lets nobody join any more. It needs mu.
+func (r *race) stop() {
+	r.over = true
+	if r.timer.Stop() && len(r.beside) == 0 {
+		r.alone = true
 	}
 }
 
@@ -240,14 +256,19 @@ func (r *race) await() {
 // disband ends the attempts that do not count and drops their answers.
 func (r *race) disband() {
 	r.await()
+	if r.alone && r.chosen == &r.own {
+		r.call.service.engine.reuse(r)
+		return
+	}
+	now := time.Now()
 	if r.chosen != &r.own {
-		r.own.attempt.end(r.own.out)
+		r.own.attempt.end(r.own.out, now)
 	}
 	for _, e := range r.beside {
 		if e == r.chosen {
 			continue
 		}
-		e.attempt.end(e.out)
+		e.attempt.end(e.out, now)
 		e.aside.Discard() // before its context ends, so that a short answer leaves a connection that can be used again
 		e.stop()
 		r.call.avoid(e.attempt.Host)
@@ -268,8 +289,25 @@ func (c *Call) decides(out resilience.Outcome) bool {
 // noteLoss counts the time of an attempt that was cancelled as if it had been answered then. It would have taken longer; without it
 // the slow answers would be missing, and the percentile would sink with each hedge until all calls were hedged.
 func (c *Call) noteLoss(a *Attempt, out resilience.Outcome) {
-	if a != nil && c.route.Policy.Hedge.Percentile > 0 && !out.OK() {
+	if a != nil && c.route.timed() && !(a.held && out.OK()) {
 		now := time.Now()
 		c.cluster.latencies.Observe(now, now.Sub(a.start))
 	}
+}
+
+// race is a race that has not begun.
+func (e *Engine) race() *race {
+	r, _ := e.races.Get().(*race)
+	if r == nil {
+		r = new(race)
+		r.arrived.L = &r.mu
+	}
+	return r
+}
+
+// reuse keeps a race of which nothing runs any more, with its timer, which costs more than the race. It must be alone: of a timer
+// that was not stopped in time the goroutine may still come.
+func (e *Engine) reuse(r *race) {
+	r.call, r.hedger, r.own, r.over, r.alone, r.chosen = nil, nil, entrant{}, false, false, nil
+	e.races.Put(r)
 }

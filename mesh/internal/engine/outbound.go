@@ -26,28 +26,29 @@ func (s *Service) Do(ctx context.Context, call *Call, t Transport) (out resilien
 			call.abandon()
 		}
 	}()
+	var at moment
 	// Observe first: whatever refuses a call, it is counted.
 	if obs := s.engine.config.Observer; obs != nil {
-		call.start = time.Now()
+		call.start = at.now()
 		call.ctx = obs.CallStarted(ctx, call)
 	}
 	// The plan is loaded once and for all: nothing of a call sees two configurations.
-	if refused := call.enter(); refused != nil {
+	if refused := call.enter(&at); refused != nil {
 		out, err = call.fail(refused)
 	} else {
 		// The deadline covers all that follows, pauses between attempts included, and nothing before: a fault's
 		// delay is not the server's (Envoy).
-		call.withDeadline()
+		call.withDeadline(&at)
 		// Thresholds, breakers of hosts and outlier detection stand within the retries: outside, a call of three
 		// attempts would count as one in flight, and its hosts' failures not at all.
-		out, err = call.tries()
+		out, err = call.tries(&at)
 	}
 	returned = true
 	return out, err
 }
 
 // enter matches the call to a route, takes the steps before a cluster is asked, chooses the cluster and counts the call in there.
-func (c *Call) enter() *Error {
+func (c *Call) enter(at *moment) *Error {
 	for {
 		p, err := c.service.current(c.ctx)
 		if err != nil {
@@ -65,17 +66,17 @@ func (c *Call) enter() *Error {
 		if c.route.refuse != nil {
 			return &Error{Kind: NoRoute, Service: c.service.name, Err: c.route.refuse}
 		}
-		if err := c.begins(); err != nil {
+		if err := c.begins(at); err != nil {
 			return err
 		}
 		to := c.route.choose()
 		if to.cluster == nil {
 			return &Error{Kind: NoRoute, Service: c.service.name, Cluster: to.name, Err: to.unknown(c.route)}
 		}
-		if err := c.admit(to.cluster); err != nil {
+		if err := c.admit(to.cluster, at); err != nil {
 			return err
 		}
-		if to.cluster.enter(c.service) {
+		if to.cluster.enter(c.service, at) {
 			c.cluster = to.cluster
 			return nil
 		}
@@ -85,28 +86,28 @@ func (c *Call) enter() *Error {
 }
 
 // begins takes the steps that come once a call, whichever cluster it gets to in the end.
-func (c *Call) begins() *Error {
+func (c *Call) begins(at *moment) *Error {
 	if c.entered {
 		return nil
 	}
 	c.entered = true
 	// Fault before rate: an injected failure must not spend a token.
 	if c.route.fault != nil {
-		if err := c.inject(); err != nil {
+		if err := c.inject(at); err != nil {
 			return err
 		}
 	}
 	// Rate before the cluster: what is refused here must weigh on no budget, and a retry is no new call.
-	return c.ask()
+	return c.ask(at)
 }
 
 // admit asks whether the cluster is to be called at all.
-func (c *Call) admit(to *cluster) *Error {
+func (c *Call) admit(to *cluster, at *moment) *Error {
 	// Admission before the breaker: what it refuses must not take one of the few calls by which the breaker probes. It is
 	// asked once, or a call that waits for hosts would roll until it loses.
 	if to.Admission != nil && !c.admitted {
-		if !to.admissions.Admit(*to.Admission, time.Now(), rand.Float64()) {
-			return c.refusedBy(to, fmt.Errorf("too many of its calls fail: %.0f of 100 are refused (admission control)", 100*to.refusing(time.Now())))
+		if !to.admissions.Admit(*to.Admission, at.now(), rand.Float64()) {
+			return c.refusedBy(to, fmt.Errorf("too many of its calls fail: %.0f of 100 are refused (admission control)", 100*to.refusing(at.now())))
 		}
 		c.admitted = true
 	}
@@ -125,14 +126,14 @@ func (c *Call) refusedBy(to *cluster, why error) *Error {
 	return &Error{Kind: Overloaded, Service: c.service.name, Cluster: to.Name, Err: why}
 }
 
-func (c *Call) withDeadline() {
+func (c *Call) withDeadline(at *moment) {
 	c.base = c.ctx
 	if c.Unbounded {
 		return
 	}
 	if timeout := c.route.Policy.Timeout; timeout > 0 {
-		if d, ok := c.ctx.Deadline(); !ok || time.Until(d) > timeout {
-			c.ctx, c.cancel = context.WithTimeout(c.ctx, timeout)
+		if d, ok := c.ctx.Deadline(); !ok || d.Sub(at.now()) > timeout {
+			c.ctx, c.cancel = context.WithDeadline(c.ctx, at.now().Add(timeout))
 			return
 		}
 	}
@@ -143,7 +144,7 @@ func (c *Call) withDeadline() {
 }
 
 // tries sends the call to one host after the other.
-func (c *Call) tries() (resilience.Outcome, error) {
+func (c *Call) tries(at *moment) (resilience.Outcome, error) {
 	for {
 		if c.ctx.Err() != nil {
 			return c.interrupted()
@@ -165,15 +166,18 @@ func (c *Call) tries() (resilience.Outcome, error) {
 			if err := c.awaitHost(); err != nil {
 				return c.fail(err)
 			}
+			at.pass()
 			continue
 		}
-		a, out := c.attempt(host, pass)
+		a, out := c.attempt(host, pass, at.now())
+		at.pass()
 		c.retried()
-		if pause, again := c.again(out); again && a.end(out) {
+		if pause, again := c.again(out); again && a.end(out, at.now()) {
 			if out.Cause != resilience.HostLeft { // who was never asked has not refused
 				c.avoid(a.Host)
 			}
 			c.sleep(pause)
+			at.pass()
 			continue
 		}
 		c.retried()
@@ -186,13 +190,13 @@ func (c *Call) tries() (resilience.Outcome, error) {
 }
 
 // attempt sends the call to the host, and to others beside it if the answer is slow and the route hedges.
-func (c *Call) attempt(host *balancer.Host, pass resilience.Pass) (*Attempt, resilience.Outcome) {
+func (c *Call) attempt(host *balancer.Host, pass resilience.Pass, now time.Time) (*Attempt, resilience.Outcome) {
 	if c.route.Policy.Hedge != nil {
-		if h, wait, ok := c.hedge(); ok {
-			return c.race(host, pass, h, wait)
+		if h, wait, ok := c.hedge(now); ok {
+			return c.race(host, pass, h, wait, now)
 		}
 	}
-	a := c.begin(c.ctx, host, pass)
+	a := c.begin(c.ctx, host, pass, now)
 	return a, c.send(a, c.transport)
 }
 

@@ -92,9 +92,10 @@ func (c *Call) awaitHost() *Error {
 	})
 	defer stop()
 	for {
+		var at moment
 		// The cluster may be one that was removed, which gets no hosts any more.
 		c.withdraw()
-		if err := c.enter(); err != nil {
+		if err := c.enter(&at); err != nil {
 			return err
 		}
 		if _, err := c.cluster.hosts.Pick(balancer.Want{}); err == nil {

@@ -96,7 +96,7 @@ func (p *plan) route(r *resolver.Route) route {
 		rt.total += weight
 		rt.targets = append(rt.targets, target{t.Cluster, p.clusters[t.Cluster], rt.total, p.service.Missing[t.Cluster]})
 	}
-	if h := rt.Policy.Hedge; h != nil && h.Percentile > 0 {
+	if rt.timed() {
 		for _, t := range rt.targets {
 			if t.cluster != nil {
 				t.cluster.observes()
@@ -125,6 +125,9 @@ func (p *plan) noRoute(r *resolver.Request) error {
 	}
 	return fmt.Errorf("none of %d routes matches %s %s", len(p.routes), r.Method, r.Path)
 }
+
+// timed reports whether the route wants to know how long its attempts take.
+func (r *route) timed() bool { return r.Policy.Hedge != nil && r.Policy.Hedge.Percentile > 0 }
 
 // priority is which thresholds hold for the route.
 func (r *route) priority() resilience.Priority {

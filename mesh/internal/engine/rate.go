@@ -5,7 +5,6 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
@@ -80,24 +79,27 @@ func (f *fact) of(q *resolver.Request) (value string, ok bool) {
 
 // ask takes the tokens that the call needs: of this process's rate first, which costs nothing to ask, and which spares the one of all
 // processes what it refuses.
-func (c *Call) ask() *Error {
+func (c *Call) ask(at *moment) *Error {
 	r := &c.route.rate
 	if r.limiter == nil && c.route.Policy.Global == nil {
 		return nil
 	}
 	var few [8]resilience.Entry
 	entries := r.entries(few[:0], &c.Request)
-	now := time.Now()
 	if r.limiter != nil {
-		if _, ok := r.limiter.Allow(c.route.Policy.Rate, entries, now); !ok {
+		if _, ok := r.limiter.Allow(c.route.Policy.Rate, entries, at.now()); !ok {
 			return c.limited(errRate)
 		}
 	}
-	if g := c.route.Policy.Global; g != nil && !c.service.engine.globals.allow(c.ctx, g, entries, now) {
+	if g := c.route.Policy.Global; g != nil {
+		ok := c.service.engine.globals.allow(c.ctx, g, entries, at.now())
+		at.pass()
 		if c.ctx.Err() != nil {
 			return c.service.late(c.ctx)
 		}
-		return c.limited(errGlobalRate)
+		if !ok {
+			return c.limited(errGlobalRate)
+		}
 	}
 	return nil
 }

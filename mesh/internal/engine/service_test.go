@@ -168,7 +168,7 @@ func TestClusterRemovedUnderTheChoice(t *testing.T) {
 	if !l.retire() {
 		t.Fatal("not empty")
 	}
-	if newCluster(clusterOf("c"), l).enter(s) {
+	if newCluster(clusterOf("c"), l).enter(s, new(moment)) {
 		t.Error("entered a retired cluster")
 	}
 	if n := l.calls.Load(); n != retired {
