@@ -103,3 +103,27 @@ func TestWeftTakesEveryPolicy(t *testing.T) {
 	brokenGRPC(t, grpcDoor(dialWeft(t, m, "ledger:9000")))
 	c.content(t, "weft-policies")
 }
+
+// Whoever calls, a server of the mesh does as its policies say; it was told so when it registered.
+func TestServersDoAsTheirPoliciesSay(t *testing.T) {
+	t.Parallel()
+	const guarded = `
+---
+apiVersion: weft.dev/v1
+kind: TrafficPolicy
+metadata: {name: guarded, namespace: shop}
+spec:
+  target: {service: payments, port: 80}
+  server: {rateLimit: {requests: 2, per: 1h}}
+`
+	c := startControl(t, map[string]string{"policies.yaml": read(t, "policies.yaml") + guarded})
+	b := httpMember(t, c, "v1.http", "payments.shop", map[string]string{"app": "payments"})
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	call := httpDoor(&http.Client{Transport: transport}, "http://"+b.addr)
+	call.many(t, 2, request{})
+	call.many(t, 5, request{path: "/ready"}) // a health check
+	if _, err := call(t.Context(), request{}); err == nil || !strings.Contains(err.Error(), "status 429") {
+		t.Errorf("the call beyond the limit: %v, want status 429", err)
+	}
+}
