@@ -71,8 +71,12 @@ func (in *Inbound) apply(v *resolver.Inbound, err error) {
 	}
 	next := in.make(v)
 	was := in.current.Swap(next)
-	if off := v.Serving.Off; off != was.off() {
-		in.engine.config.Logger.Warn("policies of a server are turned off or on", "port", in.port, "off", off.String())
+	switch off := v.Serving.Off; {
+	case off == was.policy.Off:
+	case off != 0:
+		in.engine.config.Logger.Warn("policies are turned off", "port", in.port, "off", off.String())
+	default:
+		in.engine.config.Logger.Info("all policies are on again", "port", in.port)
 	}
 	in.admit() // there may be room for more
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -394,6 +395,17 @@ func TestServingOff(t *testing.T) {
 	s.set(resilience.Serving{Shedding: &resilience.Shedding{}, Off: resilience.NoConcurrency})
 	if s.current.Load().bounded {
 		t.Error("bounded by shedding though bounds are off")
+	}
+}
+
+func TestServingSaysWhatIsTurnedOff(t *testing.T) {
+	var log strings.Builder
+	s := newServer(t, resilience.Serving{}, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	for _, off := range []resilience.Switches{0, resilience.NoRates, resilience.NoRates, 0, 0} {
+		s.set(resilience.Serving{Off: off})
+	}
+	if got := log.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "off=rates") || !strings.Contains(got, "all policies are on again") {
+		t.Error(got)
 	}
 }
 

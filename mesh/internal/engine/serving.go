@@ -84,9 +84,6 @@ func servingWithout(s resilience.Serving) resilience.Serving {
 	return s
 }
 
-// off is what is turned off.
-func (s *serving) off() resilience.Switches { return s.policy.Off }
-
 // limit is how many calls may be in flight; 0 means any number.
 func (s *serving) limit() uint32 {
 	limit := s.policy.MaxRequests
