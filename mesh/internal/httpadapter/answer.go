@@ -22,7 +22,7 @@ import (
 func (x *exchange) Answer(a *resilience.Answer) {
 	x.won.discard()
 	x.won, x.given = &x.carrier, true
-	x.resp = response(a, x.req)
+	x.resp = response(a, x.req) //nolint:bodyclose // the caller does
 }
 
 // Key tells the request from all that may be answered otherwise. Only a GET or HEAD without a body or a range has

@@ -73,7 +73,7 @@ func (s *served) handle(ctx context.Context) resilience.Outcome {
 			r.Body = body
 		}
 		if r.Method != http.MethodHead { // whose answer has no body, whatever is written
-			s.rec.ctx, s.rec.pass = ctx, flow.Response
+			s.rec.ctx, s.rec.pass = ctx, flow.Response //nolint:fatcontext // it is kept, not nested
 		}
 	}
 	s.next.ServeHTTP(s.rec.writer(), r)

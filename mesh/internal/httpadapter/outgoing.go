@@ -21,8 +21,10 @@ import (
 // outgoing is what one attempt needs. Attempts do not share it: the transport
 // may look at a request for a while after it gave it up.
 type outgoing struct {
-	ctx attemptContext
-	url url.URL
+	ctx    attemptContext
+	url    url.URL
+	header http.Header // nil if it is the caller's
+	values [2]string   // of header
 }
 
 // outgoing is that of another attempt.
@@ -40,7 +42,7 @@ func (c *carrier) outgoing(ctx context.Context, a *engine.Attempt, upgrade bool)
 			GotConn: func(httptrace.GotConnInfo) { o.ctx.got() },
 		})
 	}
-	o.ctx.Context = ctx
+	o.ctx.Context = ctx //nolint:fatcontext // each attempt wraps the call's context once
 	return o
 }
 
@@ -55,20 +57,37 @@ func (o *outgoing) request(req *http.Request, body io.ReadCloser, secure bool) *
 	}
 	out := req.WithContext(&o.ctx)
 	out.URL, out.Host, out.Body = &o.url, a.Call().Request.Authority, body
-	var few [8]engine.Field
-	fields := append(few[:0], a.Header...)
-	if a.Retries > 0 {
-		fields = append(fields, engine.Field{Name: "x-envoy-attempt-count", Value: strconv.Itoa(a.Retries + 1)})
-	}
-	if deadline, ok := o.ctx.Deadline(); ok && !o.ctx.upgrade {
-		if left, ok := timeLeft(req.Header, time.Until(deadline)); ok {
-			fields = append(fields, engine.Field{Name: expectedTimeout.Lower, Value: left})
-		}
-	}
-	if len(fields) > 0 {
-		out.Header = withFields(req.Header, fields)
+	o.head(req.Header, a)
+	if o.header != nil {
+		out.Header = o.header
 	}
 	return out
+}
+
+// head adds to the caller's headers h what the attempt says of itself.
+func (o *outgoing) head(h http.Header, a *engine.Attempt) {
+	for _, f := range a.Header {
+		o.set(h, textproto.CanonicalMIMEHeaderKey(f.Name), []string{f.Value})
+	}
+	if a.Retries > 0 {
+		o.values[0] = strconv.Itoa(a.Retries + 1)
+		o.set(h, "X-Envoy-Attempt-Count", o.values[0:1:1])
+	}
+	if deadline, ok := o.ctx.Deadline(); ok && !o.ctx.upgrade {
+		if left, less := timeLeft(h, time.Until(deadline)); less {
+			o.values[1] = left
+			o.set(h, expectedTimeout.Canonical, o.values[1:2:2])
+		}
+	}
+}
+
+// set sets a header of the attempt's own headers, which begin as h.
+func (o *outgoing) set(h http.Header, name string, values []string) {
+	if o.header == nil {
+		o.header = make(http.Header, len(h)+3)
+		maps.Copy(o.header, h)
+	}
+	o.header[name] = values
 }
 
 // attemptContext is the context of an attempt's request. By it, the transport's
@@ -110,18 +129,6 @@ func (c *attemptContext) got() {
 type header http.Header
 
 func (h header) Values(n resolver.HeaderName) []string { return h[n.Canonical] }
-
-// withFields is h and the fields; where h has a field already, it is replaced.
-func withFields(h http.Header, fields []engine.Field) http.Header {
-	out := make(http.Header, len(h)+len(fields))
-	maps.Copy(out, h)
-	values := make([]string, len(fields))
-	for i, f := range fields {
-		values[i] = f.Value
-		out[textproto.CanonicalMIMEHeaderKey(f.Name)] = values[i : i+1 : i+1]
-	}
-	return out
-}
 
 // wirePath is the path as it goes on the wire, without the query.
 func wirePath(u *url.URL) string {

@@ -48,7 +48,7 @@ func (p *paced) Read(b []byte) (int, error) {
 	n, err := p.pass(p.ctx, min(len(b), len(p.read)))
 	if err != nil {
 		p.read, p.err, p.cut = nil, err, true
-		p.Close()
+		_ = p.Close() // it is broken already
 		return 0, err
 	}
 	n = copy(b, p.read[:n])

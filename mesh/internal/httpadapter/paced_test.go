@@ -139,9 +139,10 @@ func TestBodyBrokenOff(t *testing.T) {
 func TestBandwidthOfAServer(t *testing.T) {
 	each(t, func(t *testing.T, w wire) {
 		data := make([]byte, allowed+more)
+		text := string(data)
 		for name, answer := range map[string]func(http.ResponseWriter){
 			"Write":       func(w http.ResponseWriter) { w.Write(data) },
-			"WriteString": func(w http.ResponseWriter) { io.WriteString(w, string(data)) },
+			"WriteString": func(w http.ResponseWriter) { io.WriteString(w, text) },
 			"ReadFrom":    func(w http.ResponseWriter) { io.Copy(w, bytes.NewReader(data)) },
 		} {
 			m := newMesh(t, Config{}, true)

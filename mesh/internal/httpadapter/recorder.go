@@ -11,7 +11,7 @@ import (
 )
 
 // A recorder is a ResponseWriter that remembers the status, adds the call's headers, and lets
-// the body go at the call's pace. Embedded in one of
+// the body go at the call's pace, unless the connection is hijacked. Embedded in one of
 // the types below, it has the optional methods of the one it wraps.
 type recorder struct {
 	http.ResponseWriter

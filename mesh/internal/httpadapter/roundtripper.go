@@ -34,9 +34,15 @@ type Config struct {
 // was read. A response ends its attempt, and so counts at its host, when its
 // body is read to the end or closed, or the request's context ends.
 //
+// Servers are told by x-envoy-expected-rq-timeout-ms how long the context has, but never more than a
+// header of that name says already. Where a route falls back to the last good answer, answers to GET and HEAD are kept as their
+// bodies are read to the end, but for those that say no-store or private, set a cookie, or vary by
+// what tells one request from another of the same caller.
+//
 // The limits of its connections, by way of [http.Transport]: 1 MiB of response
 // headers; dialing and TLS handshake together the cluster's ConnectTimeout or 5 s;
-// idle connections are kept for 90 s, 128 a host and 4096 in all;
+// idle connections are kept for 90 s, 128 a host and 4096 in all; the cluster's thresholds bound its
+// connections, but for the first to each host, and how many calls wait for one;
 // HTTP/2 connections that are silent for 30 s are pinged and closed after
 // 15 s without an answer. No proxy is used for services of the mesh.
 type RoundTripper struct {
