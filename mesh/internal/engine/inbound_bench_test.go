@@ -58,6 +58,21 @@ func BenchmarkServe(b *testing.B) {
 	}
 }
 
+// BenchmarkServeRefuses is what a call costs that there is no room for.
+func BenchmarkServeRefuses(b *testing.B) {
+	s := newServer(b, resilience.Serving{MaxRequests: 1})
+	refuses := func(context.Context) resilience.Outcome {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, r := s.Serve(b.Context(), inboundCall("/pay", nil), answer200); r == nil {
+				b.Fatal("let in")
+			}
+		}
+		return resilience.Outcome{}
+	}
+	s.Serve(b.Context(), inboundCall("/pay", nil), refuses)
+}
+
 func TestServeDoesNotAllocate(t *testing.T) {
 	if raced {
 		t.Skip("the race detector allocates")
@@ -71,7 +86,7 @@ func TestServeDoesNotAllocate(t *testing.T) {
 		serve := func() {
 			c := &calls[next]
 			next++
-			c.Local, c.Caller, c.Request.Path = local8080, "spiffe://td/ns/a/sa/b", "/pay"
+			c.Local, c.Caller, c.Request.Path = at8080, "spiffe://td/ns/a/sa/b", "/pay"
 			if _, r := s.Serve(ctx, c, answer200); r != nil {
 				t.Fatal(r)
 			}
@@ -83,4 +98,4 @@ func TestServeDoesNotAllocate(t *testing.T) {
 	}
 }
 
-var local8080 = tcp(8080)
+var at8080 = tcp(8080)
