@@ -128,7 +128,8 @@ func connectTimeout(p *networking.ConnectionPoolSettings) time.Duration {
 	return ConnectTimeout
 }
 
-// budget fills up with Envoy's defaults what a retryBudget leaves out.
+// budget fills up with Envoy's defaults what a retryBudget leaves out. With a budgetInterval the
+// retries that begin within it count, and as many as minRetryConcurrency are always allowed in each.
 func budget(r *networking.TrafficPolicy_RetryBudget) *resilience.Budget {
 	if r == nil {
 		return nil
@@ -139,6 +140,9 @@ func budget(r *networking.TrafficPolicy_RetryBudget) *resilience.Budget {
 	}
 	if n := r.GetMinRetryConcurrency(); n > 0 {
 		b.MinConcurrent = n
+	}
+	if d := r.GetBudgetInterval().AsDuration(); d > 0 {
+		b.Interval, b.MinRate = d, float64(b.MinConcurrent)/d.Seconds()
 	}
 	return &b
 }
