@@ -116,7 +116,7 @@ func TestPolicyFindings(t *testing.T) {
 			"error" + eject + "interval: 0s is shorter than 1ms", "error" + eject + "baseEjectionTime: 0s is shorter than 1ms"}},
 
 		{"budget", destination("retryBudget: {percent: 12.5, minRetryConcurrency: 2}"), nil},
-		{"budget of an interval", destination("retryBudget: {budgetInterval: 1s}"), []string{"warning" + budget + "budgetInterval: not supported yet"}},
+		{"budget of an interval", destination("retryBudget: {budgetInterval: 1s}"), nil},
 		{"more retries than calls", destination("retryBudget: {percent: 101}"), []string{"error" + budget + "percent: 101 is out of range: 0 to 100"}},
 		{"no number", destination("retryBudget: {percent: .nan}"), []string{"error" + budget + `percent: must be a number, not ".nan"`}},
 		{"endless", destination("retryBudget: {percent: 1e999}"), []string{"error" + budget + `percent: must be a number, not "1e999"`}},

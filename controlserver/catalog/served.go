@@ -56,6 +56,7 @@ func destinationRuleFields() map[string]bool {
 	for _, policy := range policies {
 		all[policy], all[policy+".retryBudget"] = false, false
 		all[policy+".retryBudget.percent"], all[policy+".retryBudget.minRetryConcurrency"] = true, true
+		all[policy+".retryBudget.budgetInterval"] = true
 		all[policy+".portLevelSettings"], all[policy+".portLevelSettings.port"] = false, true
 		for field, whole := range policyBlocks {
 			all[policy+"."+field], all[policy+".portLevelSettings."+field] = whole, whole

@@ -127,7 +127,8 @@ func connectTimeout(p *networking.ConnectionPoolSettings) time.Duration {
 	return ConnectTimeout
 }
 
-// budget fills up with Envoy's defaults what a retryBudget leaves out.
+// budget fills up with Envoy's defaults what a retryBudget leaves out. With a budgetInterval the
+// retries that begin within it count, and as many as minRetryConcurrency are always allowed in each.
 func budget(r *networking.TrafficPolicy_RetryBudget) *resilience.Budget {
 	if r == nil {
 		return nil
@@ -138,6 +139,9 @@ func budget(r *networking.TrafficPolicy_RetryBudget) *resilience.Budget {
 	}
 	if n := r.GetMinRetryConcurrency(); n > 0 {
 		b.MinConcurrent = n
+	}
+	if d := r.GetBudgetInterval().AsDuration(); d > 0 {
+		b.Interval, b.MinRate = d, float64(b.MinConcurrent)/d.Seconds()
 	}
 	return &b
 }

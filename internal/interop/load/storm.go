@@ -26,11 +26,11 @@ func (b *bench) storm(ctx context.Context) error {
 
 func (b *bench) chain(ctx context.Context, name string) error {
 	const tries = 3
-	services := []string{"api", "middle", "inner", "leaf"}
+	services := []string{"api", "inner", "leaf"}
 	yaml := ""
 	for i, s := range services {
 		yaml += entry(s, "HTTP", 80, httpPort, []string{backendIP(i)}) +
-			rules(s, "loadBalancer: {simple: ROUND_ROBIN}, retryBudget: {percent: 20, minRetryConcurrency: 3}",
+			rules(s, "loadBalancer: {simple: ROUND_ROBIN}, retryBudget: {percent: 20, minRetryConcurrency: 3, budgetInterval: 10s}",
 				`retries: {attempts: 2, retryOn: "5xx"}`, "")
 	}
 	control, err := b.control(ctx, yaml)
@@ -68,7 +68,7 @@ func (b *bench) chain(ctx context.Context, name string) error {
 		call = again(call, tries)
 	}
 	drive(ctx, call, patience, nil, stretch{50, 2 * time.Second})
-	leaf := backendIP(3)
+	leaf := backendIP(2)
 	if err := b.Tell(leaf, "fail"); err != nil {
 		return err
 	}
