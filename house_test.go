@@ -55,12 +55,12 @@ var ours = []struct {
 	{3, "controlserver/catalog", "controlserver/trafficpolicy balancer"},
 	{3, "controlserver/source/yamldir", "controlserver/catalog balancer"},
 	{3, "controlserver/source/registry", "controlserver/catalog balancer"},
-	{3, "controlserver/publish", "controlserver/catalog resolver/xds/wire resolver balancer resilience identity"},
+	{3, "controlserver/publish", "controlserver/catalog controlserver/trafficpolicy resolver/xds/wire resolver balancer resilience identity"},
 	{3, "controlserver/ads", "resolver/xds/wire"},
 	{3, "controlserver/ratelimit", "resilience"},
 	{3, "controlserver/dns", "controlserver/catalog balancer"},
 	{3, "controlserver/web", "controlserver/catalog"},
-	{3, "controlserver/explain", "controlserver/catalog controlserver/publish resolver balancer resilience identity"},
+	{3, "controlserver/explain", "controlserver/catalog controlserver/publish controlserver/trafficpolicy resolver balancer resilience identity"},
 	{3, "controlserver", "controlserver/catalog controlserver/source/yamldir controlserver/source/registry " +
 		"controlserver/publish controlserver/ads controlserver/ratelimit controlserver/dns controlserver/web " +
 		"resolver/xds/wire resolver balancer"},
