@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"net/http"
 	"slices"
 	"strconv"
 	"time"
@@ -39,7 +38,7 @@ func (c *Call) fallback(out resilience.Outcome, failed *Error, now time.Time) *r
 	}
 	t, ok := c.transport.(Answerer)
 	// What has changed something is not to be answered as if it had been done. Of gRPC's methods only the route can know.
-	if !ok || c.Protocol == HTTP && c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead {
+	if !ok || c.Protocol == HTTP && c.Request.Method != "GET" && c.Request.Method != "HEAD" { //nolint:usestdlibvars // net/http is for adapters
 		return nil
 	}
 	if c.base != nil && c.base.Err() != nil { // the caller's own time is up: nobody waits

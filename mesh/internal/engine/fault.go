@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"strconv"
 
 	"github.com/weftmesh/weft/resilience"
@@ -120,18 +119,18 @@ func abortStatus(a resilience.Abort) (status int, code uint32) {
 		if int(a.Code) < len(httpStatuses) {
 			return httpStatuses[a.Code], a.Code
 		}
-		return http.StatusInternalServerError, a.Code
+		return 500, a.Code
 	}
 	switch a.Status {
-	case http.StatusBadRequest:
+	case 400:
 		return a.Status, 13 // INTERNAL
-	case http.StatusUnauthorized:
+	case 401:
 		return a.Status, 16 // UNAUTHENTICATED
-	case http.StatusForbidden:
+	case 403:
 		return a.Status, 7 // PERMISSION_DENIED
-	case http.StatusNotFound:
+	case 404:
 		return a.Status, 12 // UNIMPLEMENTED
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case 429, 502, 503, 504:
 		return a.Status, 14 // UNAVAILABLE
 	}
 	return a.Status, 2 // UNKNOWN

@@ -72,8 +72,7 @@ const million = 1_000_000
 func (c *Call) race(host *balancer.Host, pass resilience.Pass, h Hedger, wait time.Duration, now time.Time) (*Attempt, resilience.Outcome) {
 	r := c.service.engine.race()
 	r.call, r.hedger, r.running = c, h, 1
-	r.own.ctx, r.own.stop = c.ctx, c.cancel
-	r.own.attempt = c.begin(c.ctx, host, pass, now)
+	r.own = entrant{attempt: c.begin(c.ctx, host, pass, now), ctx: c.ctx, stop: c.cancel}
 	r.start(wait)
 
 	defer r.disband() // by a panic of the call's own Send, too
@@ -289,7 +288,7 @@ func (c *Call) decides(out resilience.Outcome) bool {
 // noteLoss counts the time of an attempt that was cancelled as if it had been answered then. It would have taken longer; without it
 // the slow answers would be missing, and the percentile would sink with each hedge until all calls were hedged.
 func (c *Call) noteLoss(a *Attempt, out resilience.Outcome) {
-	if a != nil && c.route.timed() && !(a.held && out.OK()) {
+	if a != nil && c.route.timed() && (!a.held || !out.OK()) {
 		now := time.Now()
 		c.cluster.latencies.Observe(now, now.Sub(a.start))
 	}
