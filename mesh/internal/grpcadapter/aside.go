@@ -29,11 +29,10 @@ type aside struct {
 
 // Beside implements engine.Hedger. A reply that is no message of protobuf's can't be made twice.
 func (u *unary) Beside() engine.Aside {
-	reply, ok := u.reply.(proto.Message)
-	if !ok {
+	if u.kind == nil {
 		return nil
 	}
-	s := &aside{unary: u, reply: reply.ProtoReflect().New().Interface(), options: slices.Clone(u.options.each)}
+	s := &aside{unary: u, reply: u.kind.New().Interface(), options: slices.Clone(u.options.each)}
 	for i, opt := range s.options {
 		switch opt.(type) {
 		case grpc.HeaderCallOption:

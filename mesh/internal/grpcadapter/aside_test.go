@@ -35,29 +35,56 @@ func affluent(p resilience.Policy, addrs ...string) *resolver.Service {
 	return v
 }
 
-// stuck answers nothing before its caller gives up, but for who it is.
-func stuck(name string) (b *backend, heard, gone chan struct{}) {
-	heard, gone = make(chan struct{}, 100), make(chan struct{}, 100)
-	return &backend{name: name, unary: func(ctx context.Context, _ *pb.SimpleRequest) (*pb.SimpleResponse, error) {
-		heard <- struct{}{}
+// A sticker answers until it is stuck; from then on it answers nothing, but for who it is, before its caller gives up.
+type sticker struct {
+	backend
+	stuck       atomic.Bool
+	heard, gone chan struct{} // calls that it did not answer
+}
+
+func sticking(tb testing.TB, name string) *sticker {
+	tb.Helper()
+	s := &sticker{heard: make(chan struct{}, 100), gone: make(chan struct{}, 100)}
+	s.name = name
+	s.unary = func(ctx context.Context, q *pb.SimpleRequest) (*pb.SimpleResponse, error) {
+		if !s.stuck.Load() {
+			return &pb.SimpleResponse{Payload: q.Payload}, nil
+		}
+		s.heard <- struct{}{}
 		_ = grpc.SendHeader(ctx, metadata.Pairs("who", name, "stuck", "yes"))
 		<-ctx.Done()
-		gone <- struct{}{}
+		s.gone <- struct{}{}
 		return nil, ctx.Err()
-	}}, heard, gone
+	}
+	s.serve(tb)
+	return s
+}
+
+// stick waits until cc is connected to so many hosts, which are called in turn, and makes s be stuck.
+func (s *sticker) stick(tb testing.TB, cc *grpc.ClientConn, hosts int) {
+	tb.Helper()
+	for seen := map[string]bool{}; len(seen) < hosts; {
+		var from peer.Peer
+		if err := kinds["unary"](soon(tb), pb.NewTestServiceClient(cc), grpc.Peer(&from)); err != nil {
+			tb.Fatal(err)
+		}
+		seen[from.Addr.String()] = true
+	}
+	s.stuck.Store(true)
 }
 
 // The first answer counts, whichever attempt it comes by, and the caller sees one call.
 func TestHedgedCallIsAnsweredByTheFirst(t *testing.T) {
-	slow, heard, gone := stuck("a")
-	slow.serve(t)
+	slow := sticking(t, "a")
 	b := signed(&backend{name: "b"}).serve(t)
 	r := &moving{}
-	r.report(affluent(hedging(1), slow.addr, b.addr), nil)
+	r.report(affluent(resilience.Policy{}, slow.addr, b.addr), nil)
 	seen := &witness{}
 	cc := dial(t, "mesh:///s", DialOptions(newEngine(t, r, seen))...)
 	c := pb.NewTestServiceClient(cc)
-	await(t, cc, connectivity.Ready)
+	slow.stick(t, cc, 2)
+	r.report(affluent(hedging(1), slow.addr, b.addr), nil)
+	before := seen.calls()
 	const calls = 20
 	for i := range calls {
 		var header, trailer, twice metadata.MD
@@ -79,13 +106,13 @@ func TestHedgedCallIsAnsweredByTheFirst(t *testing.T) {
 			t.Errorf("finished with %v", ends)
 		}
 	}
-	if n := seen.calls(); n != calls {
+	if n := seen.calls() - before; n != calls {
 		t.Errorf("%d calls were begun or not ended, want %d", n, calls)
 	}
-	if len(heard) == 0 {
+	if len(slow.heard) == 0 {
 		t.Error("no call was hedged")
 	}
-	receive(t, gone, len(heard)) // all that lost are cancelled
+	receive(t, slow.gone, len(slow.heard)) // all that lost are cancelled
 }
 
 // Where all attempts fail, the caller gets one server's answer.
@@ -111,24 +138,24 @@ func TestHedgedCallThatFails(t *testing.T) {
 
 // A caller that gives up ends all attempts.
 func TestHedgedCallIsCanceled(t *testing.T) {
-	slow, heard, gone := stuck("a")
-	slow.serve(t)
+	slow := sticking(t, "a")
 	r := &moving{}
-	r.report(affluent(hedging(2), slow.addr), nil)
+	r.report(affluent(resilience.Policy{}, slow.addr), nil)
 	cc := mesh(t, r)
-	await(t, cc, connectivity.Ready)
+	slow.stick(t, cc, 1)
+	r.report(affluent(hedging(2), slow.addr), nil)
 	ctx, cancel := context.WithCancel(soon(t))
 	ended := make(chan error)
 	go func() {
 		_, err := pb.NewTestServiceClient(cc).UnaryCall(ctx, &pb.SimpleRequest{})
 		ended <- err
 	}()
-	receive(t, heard, 3)
+	receive(t, slow.heard, 3)
 	cancel()
-	if err := <-ended; status.Code(err) != codes.Canceled || len(heard) != 0 {
-		t.Errorf("%v after %d attempts too many", err, len(heard))
+	if err := <-ended; status.Code(err) != codes.Canceled || len(slow.heard) != 0 {
+		t.Errorf("%v after %d attempts too many", err, len(slow.heard))
 	}
-	receive(t, gone, 3)
+	receive(t, slow.gone, 3)
 }
 
 // Only what can be had twice is hedged: streams are not, nor replies of other codecs.

@@ -158,7 +158,7 @@ func (t *try) done(i grpcbalancer.DoneInfo) {
 	if i.BytesReceived {
 		t.answered.Store(true)
 	}
-	if i.Err != nil && len(i.Trailer) > 0 {
+	if len(i.Trailer) > 0 { // of a stream that fails while something is sent gRPC tells no error
 		md := trailers(i.Trailer)
 		t.trailers.Store(&md)
 	}

@@ -126,6 +126,7 @@ func TestCallsArePaced(t *testing.T) {
 				if n := len(heard); !tt.sent && n != 0 {
 					t.Errorf("%s, %s: %d messages came through", tt.name, kind, n)
 				}
+				seen.call(t)
 				if n := seen.calls(); n != 1 {
 					t.Errorf("%s, %s: %d calls were begun or not ended", tt.name, kind, n)
 				}

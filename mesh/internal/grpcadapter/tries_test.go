@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	pb "google.golang.org/grpc/interop/grpc_testing"
@@ -52,6 +53,16 @@ func TestServersPushBack(t *testing.T) {
 			t.Errorf("push-back %q: tries %s, want %s", tt.ms, got, tt.tries)
 		}
 		mu.Unlock()
+	}
+}
+
+// What a server says in its trailers is heard though gRPC tells no error, as when the end comes while a message is sent.
+func TestTrailersWithoutAnError(t *testing.T) {
+	u := &try{ctx: t.Context()}
+	u.done(balancer.DoneInfo{Trailer: metadata.Pairs("grpc-retry-pushback-ms", "-1"), BytesSent: true, BytesReceived: true})
+	out := u.outcome(status.Error(codes.Unavailable, "not today"))
+	if _, again := retrying.Retry.Next(1, out); again || out.Header == nil {
+		t.Errorf("%+v is repeated", out)
 	}
 }
 

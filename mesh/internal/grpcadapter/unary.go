@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/weftmesh/weft/mesh/internal/engine"
 	"github.com/weftmesh/weft/resilience"
@@ -15,8 +17,9 @@ type unary struct {
 	rpc
 	invoke     grpc.UnaryInvoker
 	req, reply any
-	err        error // of the last attempt
-	given      bool  // the answer is no server's
+	kind       protoreflect.MessageType // of reply, which must not be looked at while gRPC may write it; nil if it has none
+	err        error                    // of the last attempt
+	given      bool                     // the answer is no server's
 }
 
 // unary is the interceptor of unary calls.
@@ -31,6 +34,9 @@ func (c *client) unary(ctx context.Context, method string, req, reply any, cc *g
 		invoke: invoke,
 		req:    req,
 		reply:  reply,
+	}
+	if m, ok := reply.(proto.Message); ok {
+		u.kind = m.ProtoReflect().Type()
 	}
 	u.prepare(service.Name())
 	out, err := service.Do(ctx, &u.call, u)
