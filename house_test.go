@@ -84,7 +84,7 @@ var ours = []struct {
 var theirs = []struct{ path, importers string }{
 	{"google.golang.org/grpc", "mesh mesh/meshtest mesh/internal/grpcadapter mesh/internal/ratelimit resolver/xds " +
 		"controlserver controlserver/ads controlserver/ratelimit controlserver/cmd/meshctl examples/*"},
-	{"google.golang.org/protobuf", "resolver/xds resolver/xds/wire " +
+	{"google.golang.org/protobuf", "mesh/internal/grpcadapter resolver/xds resolver/xds/wire " +
 		"controlserver/catalog controlserver/source/yamldir controlserver/publish controlserver/ads controlserver/ratelimit examples/*"},
 	{"google.golang.org/genproto/googleapis/rpc", "resolver/xds controlserver/ads"},
 	{"github.com/envoyproxy/go-control-plane/envoy", "resolver/xds/wire controlserver/publish"},
