@@ -97,7 +97,9 @@ func (a *Attempt) end(o resilience.Outcome, now time.Time) bool {
 	result := resultOf(o)
 	took := now.Sub(a.start)
 	a.Host.Finish(result, took)
-	a.pass.Done(saying(o, result))
+	if c.cluster.HostBreaker != nil {
+		a.pass.Done(saying(o, result))
+	}
 	if a.broken != nil {
 		c.route.active.Leave()
 	}
@@ -129,15 +131,21 @@ func (c *Call) begin(ctx context.Context, host *balancer.Host, pass resilience.P
 	a.start, a.pass = now, pass
 	c.last, c.begun = a, false // from here on its end counts it out
 	host.Begin()
-	c.route.dress(a)
+	if c.route.breaks != nil || c.route.paces != nil || c.injected != nil {
+		a.pace()
+	}
+	if c.caused != nil {
+		a.handOn()
+	}
 	if obs := c.service.engine.config.Observer; obs != nil {
 		a.ctx = obs.AttemptStarted(a.ctx, c, a)
 	}
 	return a
 }
 
-// dress gives the attempt what its route and what caused it add to it.
-func (r *route) dress(a *Attempt) {
+// pace gives the attempt what paces and breaks it.
+func (a *Attempt) pace() {
+	r := a.call.route
 	if r.breaks != nil {
 		// Rolled for each attempt: it is a connection that breaks, and a retry has another.
 		if i, ok := r.breaks.Decide(nil, r.active, rand.Uint32N); ok {
@@ -147,9 +155,6 @@ func (r *route) dress(a *Attempt) {
 	}
 	if r.paces != nil || a.broken != nil || a.call.injected != nil {
 		a.flow = newFlow(r.Policy.Bandwidth, r.paces, a.injection())
-	}
-	if a.call.caused != nil {
-		a.handOn()
 	}
 }
 

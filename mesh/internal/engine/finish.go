@@ -109,14 +109,16 @@ func (c *Call) finish(o resilience.Outcome, err error, now time.Time) {
 // leave tells the cluster's admission and breaker how the call ended, and counts it out. An end that says nothing of the servers is
 // one that none of them had a part in.
 func (c *Call) leave(o resilience.Outcome, now time.Time) {
-	result := balancer.Neutral
-	if c.asked() > 0 {
-		result = resultOf(o)
+	if c.cluster.Admission != nil || c.cluster.Breaker != nil {
+		result := balancer.Neutral
+		if c.asked() > 0 {
+			result = resultOf(o)
+		}
+		if c.admitted && c.cluster.Admission != nil && result != balancer.Neutral {
+			c.cluster.admissions.Done(*c.cluster.Admission, now, o.OK())
+		}
+		c.pass.Done(saying(o, result))
 	}
-	if c.admitted && c.cluster.Admission != nil && result != balancer.Neutral {
-		c.cluster.admissions.Done(*c.cluster.Admission, now, o.OK())
-	}
-	c.pass.Done(saying(o, result))
 	c.cluster.leave(c.service)
 }
 
