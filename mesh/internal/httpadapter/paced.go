@@ -38,11 +38,8 @@ func (p *paced) Read(b []byte) (int, error) {
 			p.buf = make([]byte, paceSize)
 		}
 		n, err := p.body.Read(p.buf)
-		if p.read, p.err = p.buf[:n], err; err != nil {
-			defer p.close() // that is all of it, once this much may go
-		}
-		if n == 0 {
-			return 0, err
+		if p.read, p.err = p.buf[:n], err; n == 0 {
+			return 0, p.end()
 		}
 	}
 	n, err := p.pass(p.ctx, min(len(b), len(p.read)))
@@ -53,9 +50,17 @@ func (p *paced) Read(b []byte) (int, error) {
 	}
 	n = copy(b, p.read[:n])
 	if p.read = p.read[n:]; len(p.read) == 0 {
-		return n, p.err
+		return n, p.end()
 	}
 	return n, nil
+}
+
+// end is how body ended, if it has, once all that was read of it has gone.
+func (p *paced) end() error {
+	if p.err != nil {
+		p.close()
+	}
+	return p.err
 }
 
 // Close ends a Read that waits, too.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/weftmesh/weft/resilience"
@@ -54,6 +55,14 @@ func TestPacedBodies(t *testing.T) {
 		if n, err := write(t.Context(), &out, []byte(text), steps(step, &asked), func() { flushes++ }); n != len(text) || err != nil || out.String() != text || flushes != asked-1 {
 			t.Errorf("by %d: wrote %d, %v, flushed %d times of %d", step, n, err, flushes, asked)
 		}
+	}
+}
+
+// A body that has ended has not gone before all of it may.
+func TestPacedBodyEndsAtItsPace(t *testing.T) {
+	waits := func(ctx context.Context, _ int) (int, error) { return 1, ctx.Err() }
+	if text := "the end comes with the last bytes"; read(t, newPaced(t.Context(), io.NopCloser(iotest.DataErrReader(strings.NewReader(text))), waits)) != text {
+		t.Error("it was cut")
 	}
 }
 
