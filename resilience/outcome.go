@@ -63,6 +63,24 @@ func (o Outcome) OK() bool {
 	return o.Err == nil && o.Status < 500
 }
 
+// Final reports that the server asks for its answer not to be followed by a retry: by x-envoy-overloaded, or, in
+// gRPC, by a push-back that is no time (gRFC A6). It is true of failures only.
+func (o Outcome) Final() bool {
+	if o.Header == nil || o.OK() {
+		return false
+	}
+	if _, overloaded := first(o.Header, envoyOverloaded); overloaded {
+		return true
+	}
+	if o.GRPC {
+		if v, ok := first(o.Header, pushback); ok {
+			_, may := ParsePushback(v)
+			return !may
+		}
+	}
+	return false
+}
+
 // The gRPC status codes that decisions turn on.
 const (
 	codeCancelled         = 1

@@ -72,6 +72,34 @@ func TestOverloadIsHandedUp(t *testing.T) {
 	}
 }
 
+// An answer that is not to be repeated is not to be repeated by anybody above either.
+func TestDoNotRetryIsHandedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, tc := range []struct {
+			name     string
+			out      resilience.Outcome
+			attempts int
+			spent    bool
+		}{
+			{"a failure", resilience.Outcome{Status: 503, Header: said{}}, 1, false},
+			{"overloaded", resilience.Outcome{Status: 503, Header: said{"x-envoy-overloaded": "true"}}, 1, true},
+			{"an answer all the same", resilience.Outcome{Status: 200, Header: said{"x-envoy-overloaded": "true"}}, 1, false},
+			{"pushed back", resilience.Outcome{GRPC: true, Code: 14, Header: said{"grpc-retry-pushback-ms": "-1"}}, 1, true},
+			{"later", resilience.Outcome{GRPC: true, Code: 14, Header: said{"grpc-retry-pushback-ms": "10"}}, 1, false},
+		} {
+			for _, p := range []resilience.Policy{{}, {Retry: resilience.Retry{Attempts: 2, On: resilience.OnCancelled, Base: time.Nanosecond}}} {
+				e, _ := newEngine(t, nil, to("payments", p, "a", "b"))
+				ctx, in := causing(t, said{})
+				f := &fake{send: func(context.Context, *Attempt) resilience.Outcome { return tc.out }}
+				f.do(ctx, e.Service("payments"))
+				if len(f.hosts) != tc.attempts || in.Spent() != tc.spent {
+					t.Errorf("%s: %d attempts, spent %v", tc.name, len(f.hosts), in.Spent())
+				}
+			}
+		}
+	})
+}
+
 func TestCriticalityIsHandedOn(t *testing.T) {
 	e, _ := newEngine(t, nil, to("payments", retries(1), "a", "b"))
 	s := e.Service("payments")

@@ -209,6 +209,11 @@ func (r *race) arrive(e *entrant, out resilience.Outcome, broken bool, v any) {
 	case r.over: // too late
 		c.noteLoss(e.attempt, out)
 		e.out = resilience.Outcome{Err: errLost, Cause: resilience.Canceled}
+		if r.overtaken(e) {
+			// Its host was slower than one that was asked later: without this nobody would ever hear of it, since it is never
+			// left the time to fail (Envoy counts a hedged attempt's per_try_timeout at its host, too).
+			e.out.Cause = resilience.TryTimeout
+		}
 	case e.attempt == nil:
 	case c.decides(out):
 		r.chosen = e
@@ -220,6 +225,11 @@ func (r *race) arrive(e *entrant, out resilience.Outcome, broken bool, v any) {
 		r.stop()
 		r.arrived.Signal()
 	}
+}
+
+// overtaken reports whether an attempt that was begun after e's was answered before it. It needs mu.
+func (r *race) overtaken(e *entrant) bool {
+	return r.chosen != nil && r.chosen.out.Err == nil && e.attempt != nil && e.attempt.Number < r.chosen.attempt.Number
 }
 
 // end ends the race, by e. It needs mu.

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 )
@@ -103,6 +104,51 @@ func TestHedge(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A host that others overtake is never left the time to fail, and is found out all the same. One that merely was asked
+// second has done nothing wrong.
+func TestOvertakenHostIsEjected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		svc := hedged(resilience.Hedge{Delay: slow}, "a", "b", "c", "d")
+		c := svc.Clusters["c"]
+		three := uint32(3)
+		c.Outlier = &balancer.Outlier{Consecutive5xx: &three, BaseEjection: time.Hour}
+		svc.Clusters["c"] = c
+		e, _ := newEngine(t, nil, svc)
+		s := e.Service("payments")
+		call := func(send func(ctx context.Context, a *Attempt) resilience.Outcome) *racer {
+			r := &racer{send: send}
+			r.Idempotent = true
+			s.Do(t.Context(), &r.Call, r)
+			return r
+		}
+		for range 20 { // the first answers just before the second
+			call(func(ctx context.Context, a *Attempt) resilience.Outcome { return after(ctx, slow*3/2, good) })
+		}
+		live := &s.plan.Load().clusters["c"].hosts
+		if n := live.Ejected(); n != 0 {
+			t.Fatalf("%d hosts ejected that were asked second", n)
+		}
+		asked := 0
+		for range 40 {
+			r := call(func(ctx context.Context, a *Attempt) resilience.Outcome {
+				if a.Host.Addr() == "a" {
+					return after(ctx, time.Hour, good)
+				}
+				return after(ctx, slow/2, good)
+			})
+			for _, h := range r.hosts {
+				if h == "a" {
+					asked++
+				}
+			}
+		}
+		if asked != 3 || live.Ejected() != 1 {
+			t.Errorf("the slow host was asked %d times, and %d are ejected", asked, live.Ejected())
+		}
+		idleEverywhere(t, s)
+	})
 }
 
 // The context of the answer that counts lives as long as the answer is read; those of the others end.

@@ -172,6 +172,9 @@ func (c *Call) tries(at *moment) (resilience.Outcome, error) {
 		a, out := c.attempt(host, pass, at.now())
 		at.pass()
 		c.retried()
+		if c.caused != nil && out.Final() {
+			c.caused.spend() // who is told not to repeat it tells its own callers so
+		}
 		if pause, again := c.again(out); again && a.end(out, at.now()) {
 			if out.Cause != resilience.HostLeft { // who was never asked has not refused
 				c.avoid(a.Host)

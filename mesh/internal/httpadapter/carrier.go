@@ -89,7 +89,7 @@ func (c *carrier) answered(ctx context.Context, resp *http.Response, a *engine.A
 		}
 	}
 	out := resilience.Outcome{Status: resp.StatusCode}
-	if a.Call().Route().Policy.Retry.Attempts > 0 {
+	if a.Call().Route().Policy.Retry.Attempts > 0 || !out.OK() {
 		out.Header = header(resp.Header)
 	}
 	return out
