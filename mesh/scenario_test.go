@@ -1,14 +1,10 @@
 package mesh_test
 
 import (
-	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"maps"
 	"math"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,13 +13,9 @@ import (
 	"testing"
 	"time"
 
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"golang.org/x/tools/txtar"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/emptypb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weftmesh/weft/mesh"
 	"github.com/weftmesh/weft/mesh/meshtest"
@@ -37,20 +29,33 @@ var update = flag.Bool("update", false, "rewrite the expected lines of scenarios
 //	*.yaml       configurations
 //	script       commands, each followed by the lines it must print, indented by a tab
 //
-// The commands:
+// PROTOCOL within a word stands for http or grpc, and a command after [http] or [grpc] is for that protocol alone. The commands:
 //
 //	apply FILE...                        makes the files the whole configuration
+//	cut                                  takes the control server from the callers
 //	backend NAME SERVICE [label=value]   starts an instance that answers with its name
+//	hop NAME SERVICE NEXT [label=value]  starts one that calls the service NEXT first, and says so: name>answer
 //	stop NAME                            shuts an instance down in good order
-//	fail NAME CODE                       makes an instance answer with an HTTP status (gRPC: UNAVAILABLE); 200 heals it
+//	fail NAME CODE                       makes an instance answer with an HTTP status (gRPC: the code it stands for); 200 heals it
 //	slow NAME DURATION                   makes an instance wait before it answers
-//	hold NAME                            makes an instance keep its calls waiting
+//	hold NAME                            makes an instance keep its calls waiting, but for those of /a/health
 //	release NAME                         lets them go, and all that come
-//	begin NAME SERVICE PATH N            begins N calls, which reach the instance that holds them
-//	end                                  prints who answered the calls that were begun
-//	warm SERVICE PATH NAME...            calls until each of these has answered: connections are made
-//	call SERVICE PATH N [name=value]     calls N times with these headers and prints who answered
-//	share SERVICE PATH N [name=value]    the same, as shares rounded to tens of percent
+//	begin NAME SERVICE PATH N [:h=v]     begins N calls, which reach the instance that holds them
+//	rush SERVICE PATH N M [:h=v]         begins N calls at once and prints what the first M came to
+//	end                                  waits for all that were begun and prints what they came to
+//	warm SERVICE PATH NAME... [:h=v]     calls until each of these has answered: connections are made
+//	call SERVICE PATH N [:h=v]           calls N times and prints who answered, or why nobody did
+//	share SERVICE PATH N [:h=v]          the same, as shares rounded to tens of percent
+//	answer SERVICE PATH [:h=v]           calls once and prints the headers by which the mesh speaks, too; … is a number that time changes
+//	flags                                prints the response flags of the calls that have ended since it was last asked
+//	reached NAME                         prints how many calls have reached an instance since it was last asked
+//	seen NAME                            prints what the last of them was like
+//
+// [:h=v] are headers (name=value) that the calls have, and
+//
+//	:method=GET      the HTTP method in place of POST
+//	:timeout=20s     the caller's own deadline
+//	:from=NAME       calls as another process, of the service NAME
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/scenarios/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -63,8 +68,7 @@ func TestScenarios(t *testing.T) {
 		}
 		for _, protocol := range []string{"http", "grpc"} {
 			t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar")+"/"+protocol, func(t *testing.T) {
-				s := &stage{t: t, archive: archive, protocol: protocol, backends: map[string]*backend{}}
-				s.play(file)
+				newStage(t, archive, protocol).play(file)
 			})
 		}
 	}
@@ -76,31 +80,53 @@ type stage struct {
 	archive  *txtar.Archive
 	protocol string
 	kit      *meshtest.Kit
-	client   *mesh.Mesh
+	link     *link // of the callers to the control server
+	reader   *sdkmetric.ManualReader
+	metered  mesh.Option
+	callers  map[string]*caller
 	backends map[string]*backend
-	conns    map[string]*grpc.ClientConn
-	begun    []chan string // who answers each
+
+	running int            // calls that were begun and are not known to have ended
+	ended   chan string    // how they end
+	counted int            // calls that have ended since the flags were asked for
+	flagged map[string]int // those that were flagged
+}
+
+// patience bounds every wait of a scenario, and each call that has no time of its own.
+const patience = time.Minute
+
+func newStage(t *testing.T, archive *txtar.Archive, protocol string) *stage {
+	s := &stage{t: t, archive: archive, protocol: protocol, kit: meshtest.New(t), callers: map[string]*caller{}, backends: map[string]*backend{},
+		ended: make(chan string, 1000), flagged: map[string]int{}}
+	s.link = newLink(t, s.kit.Addr())
+	s.reader = sdkmetric.NewManualReader(sdkmetric.WithTemporalitySelector(func(sdkmetric.InstrumentKind) metricdata.Temporality { return metricdata.DeltaTemporality }))
+	s.metered = mesh.WithTelemetry(nil, sdkmetric.NewMeterProvider(sdkmetric.WithReader(s.reader)))
+	return s
 }
 
 func (s *stage) play(file string) {
-	s.kit = meshtest.New(s.t)
-	s.client = s.kit.Mesh(mesh.WithService("caller", map[string]string{"app": "caller"}), mesh.WithOutbound(mesh.RegistryOnly))
-	s.conns = map[string]*grpc.ClientConn{}
-	s.t.Cleanup(func() {
-		for _, c := range s.conns {
-			c.Close()
-		}
-	})
 	script := s.file("script")
 	var got strings.Builder
+	skipped := false
 	for line := range strings.Lines(string(script.Data)) {
 		switch {
 		case strings.HasPrefix(line, "\t"): // what a command must print
+			if skipped {
+				got.WriteString(line)
+			}
 		case strings.TrimSpace(line) == "" || strings.HasPrefix(line, "#"):
 			got.WriteString(line)
 		default:
 			got.WriteString(line)
-			for out := range strings.Lines(s.command(strings.Fields(line))) {
+			words := strings.Fields(strings.ReplaceAll(line, "PROTOCOL", s.protocol))
+			only, conditional := strings.CutPrefix(words[0], "[")
+			if skipped = conditional && only != s.protocol+"]"; skipped {
+				continue
+			}
+			if conditional {
+				words = words[1:]
+			}
+			for out := range strings.Lines(s.command(words)) {
 				got.WriteString("\t" + strings.TrimRight(out, "\n") + "\n")
 			}
 		}
@@ -130,83 +156,131 @@ func (s *stage) file(name string) *txtar.File {
 
 func (s *stage) command(words []string) string {
 	s.t.Helper()
-	switch verb, args := words[0], words[1:]; {
+	named := len(words)
+	for named > 0 && strings.Contains(words[named-1], "=") {
+		named--
+	}
+	said := pairs(words[named:])
+	switch verb, args := words[0], words[1:named]; {
 	case verb == "apply":
 		var docs []string
 		for _, name := range args {
 			docs = append(docs, string(s.file(name).Data))
 		}
 		s.kit.Apply(strings.Join(docs, "\n---\n"))
-	case verb == "backend" && len(args) >= 2:
-		s.backend(args[0], args[1], pairs(args[2:]))
+	case verb == "cut" && len(args) == 0:
+		s.link.cut()
+	case verb == "backend" && len(args) == 2:
+		s.backend(args[0], args[1], "", said)
+	case verb == "hop" && len(args) == 3:
+		s.backend(args[0], args[1], args[2], said)
 	case verb == "stop" && len(args) == 1:
-		s.backends[args[0]].stop()
+		s.named(args[0]).stop()
 	case verb == "fail" && len(args) == 2:
-		code, err := strconv.Atoi(args[1])
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		s.backends[args[0]].code.Store(int64(code))
+		s.named(args[0]).code.Store(int64(s.number(args[1])))
 	case verb == "slow" && len(args) == 2:
-		d, err := time.ParseDuration(args[1])
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		s.backends[args[0]].delay.Store(int64(d))
+		s.named(args[0]).delay.Store(int64(s.duration(args[1])))
 	case verb == "hold" && len(args) == 1:
-		s.backends[args[0]].hold()
+		s.named(args[0]).hold()
 	case verb == "release" && len(args) == 1:
-		s.backends[args[0]].release()
+		s.named(args[0]).release()
 	case verb == "begin" && len(args) == 4:
-		s.begin(s.backends[args[0]], args[1], args[2], args[3])
-	case verb == "end" && len(args) == 0:
-		counts, n := map[string]int{}, len(s.begun)
-		for _, who := range s.begun {
-			counts[<-who]++
-		}
-		s.begun = nil
-		return lines(counts, n, false)
-	case verb == "warm" && len(args) >= 3:
-		waiting := args[2:]
-		for range 5000 {
-			who := s.call(args[0], args[1], nil)
-			if waiting = slices.DeleteFunc(waiting, func(n string) bool { return n == who }); len(waiting) == 0 {
-				return ""
+		b := s.named(args[0])
+		for range s.number(args[3]) {
+			s.begin(args[1], args[2], said)
+			select {
+			case <-b.holds():
+			case how := <-s.ended:
+				s.t.Fatalf("a call that was to be held ended: %s", how)
 			}
 		}
-		s.t.Errorf("%q never answered", waiting)
-	case (verb == "call" || verb == "share") && len(args) >= 3:
-		n, err := strconv.Atoi(args[2])
-		if err != nil {
-			s.t.Fatal(err)
+	case verb == "rush" && len(args) == 4:
+		for range s.number(args[2]) {
+			s.begin(args[0], args[1], said)
 		}
-		counts := map[string]int{}
+		return s.ends(s.number(args[3]))
+	case verb == "end" && len(args) == 0:
+		return s.ends(s.running)
+	case verb == "warm" && len(args) >= 3:
+		s.warm(args[0], args[1], args[2:], said)
+	case (verb == "call" || verb == "share") && len(args) == 3:
+		counts, n := map[string]int{}, s.number(args[2])
 		for range n {
-			counts[s.call(args[0], args[1], pairs(args[3:]))]++
+			counts[s.call(args[0], args[1], said)]++
 		}
+		s.counted += n
 		return lines(counts, n, verb == "share")
+	case verb == "answer" && len(args) == 2:
+		a := s.ask(args[0], args[1], said)
+		s.counted++
+		return a.how() + "\n" + a.words()
+	case verb == "flags" && len(args) == 0:
+		return s.flags()
+	case verb == "reached" && len(args) == 1:
+		return fmt.Sprintln(s.named(args[0]).reached.Swap(0))
+	case verb == "seen" && len(args) == 1:
+		return s.named(args[0]).seen.Load().(string)
 	default:
 		s.t.Fatalf("no such command: %q", words)
 	}
 	return ""
 }
 
-// begin begins calls and waits until b has them.
-func (s *stage) begin(b *backend, service, path, count string) {
-	n, err := strconv.Atoi(count)
+func (s *stage) named(backend string) *backend {
+	b := s.backends[backend]
+	if b == nil {
+		s.t.Fatalf("no backend %q", backend)
+	}
+	return b
+}
+
+func (s *stage) number(word string) int {
+	n, err := strconv.Atoi(word)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return n
+}
+
+func (s *stage) duration(word string) time.Duration {
+	d, err := time.ParseDuration(word)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return d
+}
+
+// begin begins a call.
+func (s *stage) begin(service, path string, said map[string]string) {
+	s.running++
+	c := s.caller(said)
+	go func() { s.ended <- c.ask(service, path, said).how() }()
+}
+
+// ends waits for the ends of n calls that were begun.
+func (s *stage) ends(n int) string {
+	counts := map[string]int{}
 	for range n {
-		who := make(chan string, 1)
-		s.begun = append(s.begun, who)
-		go func() { who <- s.call(service, path, nil) }()
-		select {
-		case <-b.came:
-		case done := <-who:
-			s.t.Fatalf("a call that was to be held ended: %s", done)
+		counts[<-s.ended]++
+	}
+	s.running -= n
+	s.counted += n
+	return lines(counts, n, false)
+}
+
+// warm calls until all of the names have answered.
+func (s *stage) warm(service, path string, names []string, said map[string]string) {
+	for deadline := time.Now().Add(patience); ; {
+		who := s.call(service, path, said)
+		s.counted++
+		if names = slices.DeleteFunc(names, func(n string) bool { return n == who }); len(names) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("%q never answered, but %s", names, who)
 		}
 	}
+	s.flags() // nobody is to be told of these calls
 }
 
 func pairs(words []string) map[string]string {
@@ -228,66 +302,4 @@ func lines(counts map[string]int, n int, share bool) string {
 		}
 	}
 	return b.String()
-}
-
-// call makes one call and says who answered it, or why nobody did.
-func (s *stage) call(service, path string, headers map[string]string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	var who string
-	var err error
-	if s.protocol == "grpc" {
-		who, err = s.callGRPC(ctx, service, path, headers)
-	} else {
-		who, err = s.callHTTP(ctx, service, path, headers)
-	}
-	var e *mesh.Error
-	switch {
-	case errors.As(err, &e):
-		return "mesh: " + e.Kind.String()
-	case err != nil:
-		return err.Error()
-	}
-	return who
-}
-
-func (s *stage) callHTTP(ctx context.Context, service, path string, headers map[string]string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+service+path, nil)
-	if err != nil {
-		return "", err
-	}
-	for k, v := range headers {
-		req.Header.Set(k, v)
-	}
-	resp, err := (&http.Client{Transport: s.client.RoundTripper()}).Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if resp.StatusCode >= 500 {
-		return "unavailable", err
-	}
-	return string(body), err
-}
-
-func (s *stage) callGRPC(ctx context.Context, service, path string, headers map[string]string) (string, error) {
-	conn := s.conns[service]
-	if conn == nil {
-		var err error
-		if conn, err = grpc.NewClient("mesh:///"+service, s.client.DialOptions()...); err != nil {
-			return "", err
-		}
-		s.conns[service] = conn
-	}
-	for k, v := range headers {
-		ctx = metadata.AppendToOutgoingContext(ctx, k, v)
-	}
-	var reply wrapperspb.StringValue
-	err := conn.Invoke(ctx, path, &emptypb.Empty{}, &reply)
-	var e *mesh.Error
-	if err != nil && !errors.As(err, &e) && status.Code(err) == codes.Unavailable {
-		return "unavailable", nil
-	}
-	return reply.GetValue(), err
 }
