@@ -40,18 +40,18 @@ var update = flag.Bool("update", false, "rewrite the expected lines of scenarios
 //	slow NAME DURATION                   makes an instance wait before it answers
 //	hold NAME                            makes an instance keep its calls waiting, but for those of /a/health
 //	release NAME                         lets them go, and all that come
-//	begin NAME SERVICE PATH N [:h=v]     begins N calls, which reach the instance that holds them
-//	rush SERVICE PATH N M [:h=v]         begins N calls at once and prints what the first M came to
+//	begin NAME SERVICE PATH N [h=v]      begins N calls, which reach the instance that holds them
+//	rush SERVICE PATH N M [h=v]          begins N calls at once and prints what the first M came to
 //	end                                  waits for all that were begun and prints what they came to
-//	warm SERVICE PATH NAME... [:h=v]     calls until each of these has answered: connections are made
-//	call SERVICE PATH N [:h=v]           calls N times and prints who answered, or why nobody did
-//	share SERVICE PATH N [:h=v]          the same, as shares rounded to tens of percent
-//	answer SERVICE PATH [:h=v]           calls once and prints the headers by which the mesh speaks, too; … is a number that time changes
+//	warm SERVICE PATH NAME... [h=v]      calls until each of these has answered: connections are made
+//	call SERVICE PATH N [h=v]            calls N times and prints who answered, or why nobody did
+//	share SERVICE PATH N [h=v]           the same, as shares rounded to tens of percent
+//	answer SERVICE PATH [h=v]            calls once and prints the headers by which the mesh speaks, too; … is a number that time changes
 //	flags                                prints the response flags of the calls that have ended since it was last asked
 //	reached NAME                         prints how many calls have reached an instance since it was last asked
 //	seen NAME                            prints what the last of them was like
 //
-// [:h=v] are headers (name=value) that the calls have, and
+// [h=v] are headers that the calls have, and
 //
 //	:method=GET      the HTTP method in place of POST
 //	:timeout=20s     the caller's own deadline

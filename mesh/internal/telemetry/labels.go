@@ -51,9 +51,22 @@ func (l *labels) outbound(c *engine.Call, out resilience.Outcome, err error) met
 		if s.code, s.flags = refusal(e); c.Marks().Has(engine.FellBack) {
 			s.code = out.Status // what the caller got; the flags say why
 		}
+	} else if out.Err != nil {
+		s.flags = broken(out.Cause)
 	}
 	s.flags = marked(ended(s.flags, c.End()), c.Marks())
 	return l.option(s)
+}
+
+// broken is the flag of an answer that had begun and did not come to its end.
+func broken(why resilience.Cause) string {
+	switch why {
+	case resilience.Timeout:
+		return "UT"
+	case resilience.Canceled:
+		return "DC"
+	}
+	return "UC"
 }
 
 // marked adds what was done to the call on purpose (Envoy DI, FI).
