@@ -35,7 +35,11 @@ func Cluster(c publish.Cluster) []Line {
 		}
 	}
 	if b := c.Budget; b != nil {
-		l.say(publish.Budget, resilience.NoBudgets, fmt.Sprintf("%.4g %% of the calls in flight, at least %d", b.Percent, b.MinConcurrent))
+		whole := "in flight"
+		if b.Interval > 0 {
+			whole = "of each " + span(b.Interval)
+		}
+		l.say(publish.Budget, resilience.NoBudgets, fmt.Sprintf("%.4g %% of the calls %s, at least %d", b.Percent, whole, b.MinConcurrent))
 	}
 	l.say(publish.HostBreaker, resilience.NoBreakers, breaker(c.HostBreaker))
 	if c.Outlier != nil {

@@ -74,6 +74,7 @@ func TestPoliciesInWords(t *testing.T) {
 			[]string{"connect timeout: 3s", "connections: 100", "calls waiting: 20", "calls in flight: 30", "retries in flight: 5"}},
 		{"{attempts: 1, retryOn: retriable-status-codes}", "connectionPool: {http: {maxRetries: 5}}, retryBudget: {percent: 12.5}",
 			"up to 1 on nothing", []string{"retry budget: 12.5 % of the calls in flight, at least 3"}},
+		{"{attempts: 0}", "retryBudget: {minRetryConcurrency: 5, budgetInterval: 10s}", "none", []string{"retry budget: 20 % of the calls of each 10s, at least 5"}},
 		{"{attempts: 2}", "outlierDetection: {}", "up to 2 on connect-failure,refused-stream,unavailable,cancelled", []string{
 			"outlier detection: after 5 errors in a row a host is out for 30s times how often it was, at most 10 % of hosts (or one); looked at every 10s"}},
 		{"{attempts: 0}", "outlierDetection: {consecutive5xxErrors: 7, consecutiveGatewayErrors: 4, splitExternalLocalOriginErrors: true, " +
