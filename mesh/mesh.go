@@ -12,9 +12,9 @@
 //	http.Serve(ln, m.Handler(mux))
 //	grpc.NewServer(m.ServerOptions()...).Serve(ln)
 //
-// Routing, load balancing and retries follow the configuration of a control
-// server, live, and mean the same for every protocol. There is no sidecar: what
-// the mesh decides is decided in this process.
+// Routing, load balancing, retries, limits and whatever else stands between a call and its
+// failure follow the configuration of a control server, live, and mean the same for every
+// protocol. There is no sidecar: what the mesh decides is decided in this process.
 //
 // One Mesh serves the whole process; all of its methods are safe for concurrent use.
 package mesh
@@ -199,7 +199,9 @@ type Error = engine.Error
 //	Canceled     CANCELLED          499   maybe
 //	Overloaded   UNAVAILABLE        503   no
 //	RateLimited  RESOURCE_EXHAUSTED 429   no
-//	Injected     as configured            no
+//	Injected     UNAVAILABLE        503   no
+//
+// Injected are aborts of calls over TCP: HTTP and gRPC get the answer that is configured.
 type Kind = engine.Kind
 
 // The kinds of [Error].
