@@ -53,6 +53,14 @@ vuln: ## known vulnerabilities in what we import (VULNDB=file:///... for a copy 
 shop: ## the showpiece: a shop of real processes on loopback
 	go run ./examples/shop
 
+.PHONY: failure
+failure: ## what becomes of callers when a backend is slow, failing, hung, killed or overloaded, without and with policies
+	go run ./examples/failure
+
+.PHONY: load
+load: ## what the policies are worth under load, beside plain clients and Envoy sidecars (LOADFLAGS="--only faults --for 30s")
+	@. .ci/peers && cd internal/interop && go run ./load $(LOADFLAGS)
+
 .PHONY: ci
 ci: ## all that a change must pass
 	.ci/run

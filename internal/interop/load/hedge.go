@@ -12,7 +12,8 @@ func (b *bench) hedge(ctx context.Context) error {
 	fmt.Printf("\n## Hedging\n\n%d calls a second for %v, each worked on for 2 ms.\n\n", rate, length)
 	fmt.Println("| backends | side | protocol | policy | p50 ms | p99 ms | p99.9 ms | more calls % |")
 	fmt.Println("|---|---|---|---|---:|---:|---:|---:|")
-	destination := `loadBalancer: {simple: LEAST_REQUEST}, retryBudget: {percent: 20, minRetryConcurrency: 20}`
+	destination := `loadBalancer: {simple: LEAST_REQUEST}, retryBudget: {percent: 20, minRetryConcurrency: 20},
+    outlierDetection: {consecutive5xxErrors: 5, interval: 1s, baseEjectionTime: 10s, maxEjectionPercent: 30}`
 	for _, scene := range []struct{ backends, who, line, policy, traffic string }{
 		{"four good", "", "", "none", ""},
 		{"four good", "", "", "hedge at p95", `client: {hedge: {percentile: 95, delay: 50ms}}`},

@@ -76,7 +76,7 @@ func (p *part) serve(ctx context.Context) error {
 		client  = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1000}}
 	)
 	if p.control != "" {
-		m, err := mesh.New(ctx, mesh.WithControlServer(p.control), mesh.WithService(p.name, map[string]string{"app": p.name}),
+		m, err := mesh.New(ctx, mesh.WithControlServer(p.control), mesh.WithService(p.role+".load", map[string]string{"app": p.role}),
 			mesh.WithLogger(stage.Quiet(p.name)))
 		if err != nil {
 			return err
