@@ -33,8 +33,8 @@ func (b *bench) everyFault() []fault {
 	}
 	if lossy() {
 		all = append(all, fault{"10% of packets lost",
-			func(_ context.Context, ip string) error { return lose(ip, 10) },
-			func(context.Context, string) error { return lose("", 0) }})
+			func(ctx context.Context, ip string) error { return lose(ctx, ip, 10) },
+			func(ctx context.Context, _ string) error { return lose(ctx, "", 0) }})
 	}
 	return all
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -15,7 +16,7 @@ const isolated = "WEFT_LOAD_ISOLATED"
 // packets concerns nobody else. It is not done where that is not permitted: then no packets are lost.
 func isolate() (code int, done bool) {
 	if os.Getenv(isolated) != "" {
-		if err := exec.Command("ip", "link", "set", "lo", "up").Run(); err != nil {
+		if err := exec.CommandContext(context.Background(), "ip", "link", "set", "lo", "up").Run(); err != nil {
 			fmt.Fprintln(os.Stderr, "load: ip link set lo up:", err)
 			return 1, true
 		}
@@ -24,7 +25,7 @@ func isolate() (code int, done bool) {
 	if _, err := exec.LookPath("nft"); err != nil || os.Getuid() != 0 {
 		return 0, false
 	}
-	cmd := exec.Command(os.Args[0], os.Args[1:]...)
+	cmd := exec.CommandContext(context.Background(), os.Args[0], os.Args[1:]...) //nolint:gosec // this program again
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), isolated+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
@@ -44,7 +45,7 @@ func isolate() (code int, done bool) {
 func lossy() bool { return os.Getenv(isolated) != "" }
 
 // lose loses so many of a hundred packets from and to an address; 0 loses none any more.
-func lose(ip string, percent int) error {
+func lose(ctx context.Context, ip string, percent int) error {
 	rules := "table ip weft\nflush table ip weft\n"
 	if percent > 0 {
 		rules += fmt.Sprintf(`table ip weft { chain in { type filter hook input priority 0;
@@ -55,7 +56,7 @@ func lose(ip string, percent int) error {
 	} else {
 		rules = "table ip weft\ndelete table ip weft\n"
 	}
-	cmd := exec.Command("nft", "-f", "-")
+	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return err
@@ -67,6 +68,6 @@ func lose(ip string, percent int) error {
 	if _, err := stdin.Write([]byte(rules)); err != nil {
 		return err
 	}
-	stdin.Close() //nolint:errcheck // Wait tells
+	stdin.Close()
 	return cmd.Wait()
 }

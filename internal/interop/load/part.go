@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -72,7 +73,7 @@ func (p *part) serve(ctx context.Context) error {
 	var (
 		handler http.Handler = http.HandlerFunc(p.handle)
 		opts    []grpc.ServerOption
-		listen  = func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
+		listen  = func(addr string) (net.Listener, error) { return new(net.ListenConfig).Listen(ctx, "tcp", addr) }
 		client  = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1000}}
 	)
 	if p.control != "" {
@@ -105,7 +106,7 @@ func (p *part) listen(ctx context.Context, h http.Handler, opts []grpc.ServerOpt
 	if err != nil {
 		return err
 	}
-	admin, err := net.Listen("tcp", net.JoinHostPort(p.ip, adminPort))
+	admin, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(p.ip, adminPort))
 	if err != nil {
 		return err
 	}
@@ -182,14 +183,12 @@ func get(ctx context.Context, client *http.Client, url string, header http.Heade
 	if err != nil {
 		return "", err
 	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, header)
 	resp, err := client.Do(req)
 	if err != nil {
 		return "", err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was read
+	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("status %d", resp.StatusCode)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -27,13 +29,12 @@ func (b *bench) storm(ctx context.Context) error {
 func (b *bench) chain(ctx context.Context, name string) error {
 	const tries = 3
 	services := []string{"api", "inner", "leaf"}
-	yaml := ""
+	var yaml strings.Builder
 	for i, s := range services {
-		yaml += entry(s, "HTTP", 80, httpPort, []string{backendIP(i)}) +
-			rules(s, "loadBalancer: {simple: ROUND_ROBIN}, retryBudget: {percent: 20, minRetryConcurrency: 3, budgetInterval: 10s}",
-				`retries: {attempts: 2, retryOn: "5xx"}`, "")
+		yaml.WriteString(entry(s, "HTTP", 80, httpPort, []string{backendIP(i)}) + rules(s, "loadBalancer: {simple: ROUND_ROBIN}, retryBudget: {percent: 20, minRetryConcurrency: 3, budgetInterval: 10s}",
+			`retries: {attempts: 2, retryOn: "5xx"}`, ""))
 	}
-	control, err := b.control(ctx, yaml)
+	control, err := b.control(ctx, yaml.String())
 	if err != nil {
 		return err
 	}
@@ -51,7 +52,7 @@ func (b *bench) chain(ctx context.Context, name string) error {
 			}
 			args = []string{"--role", "hop", "--next", next}
 			if meshed == "" {
-				args = append(args, "--tries", fmt.Sprint(tries))
+				args = append(args, "--tries", strconv.Itoa(tries))
 			}
 		}
 		if _, err := b.Start(ctx, ip, append(args, "--name", services[i], "--ip", ip, "--control", meshed)...); err != nil {
