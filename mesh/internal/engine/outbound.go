@@ -221,7 +221,7 @@ func (c *Call) again(out resilience.Outcome) (pause time.Duration, again bool) {
 	if retry.Attempts == 0 || errors.Is(out.Err, ErrFull) {
 		return 0, false
 	}
-	out.Idempotent = c.Idempotent
+	out.Idempotent = c.repeatable()
 	d := retry.Decide(c.retries+1, out)
 	if !d.Again {
 		if c.retries >= retry.Attempts && retry.Decide(1, out).Again {
@@ -255,6 +255,12 @@ func (c *Call) again(out resilience.Outcome) (pause time.Duration, again bool) {
 	c.retrying = true
 	c.retries++
 	return pause, true
+}
+
+// repeatable reports whether the call may be processed twice. HTTP's methods say so of themselves; of gRPC's only
+// who writes the route can know, and says so by the condition reset.
+func (c *Call) repeatable() bool {
+	return c.Idempotent || c.Protocol == GRPC && c.route.Policy.Retry.On&resilience.OnReset != 0
 }
 
 // retried counts out the retry that has been answered, or is not made after all.

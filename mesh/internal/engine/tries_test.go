@@ -186,3 +186,29 @@ func TestTryTimeoutDoesNotBoundAnUpgrade(t *testing.T) {
 		}
 	})
 }
+
+// What may have been processed is repeated only if that does no harm: HTTP's methods tell, of gRPC's the route does.
+func TestBrokenCallsAreRepeatedWhereThatIsHarmless(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, tc := range []struct {
+			protocol   Protocol
+			idempotent bool
+			on         resilience.Conditions
+			attempts   int
+		}{
+			{HTTP, true, resilience.OnReset, 2},
+			{HTTP, false, resilience.OnReset, 1},
+			{GRPC, false, resilience.OnReset, 2},
+			{GRPC, false, resilience.On5xx | resilience.OnUnavailable, 1},
+		} {
+			p := resilience.Policy{Retry: resilience.Retry{Attempts: 1, On: tc.on, Base: time.Nanosecond}}
+			e, _ := newEngine(t, nil, to("payments", p, "a", "b"))
+			f := &fake{send: func(context.Context, *Attempt) resilience.Outcome { return failed(resilience.Reset) }}
+			f.Protocol, f.Idempotent = tc.protocol, tc.idempotent
+			f.do(t.Context(), e.Service("payments"))
+			if len(f.hosts) != tc.attempts {
+				t.Errorf("%v, idempotent %v, on %v: %d attempts, want %d", tc.protocol, tc.idempotent, tc.on, len(f.hosts), tc.attempts)
+			}
+		}
+	})
+}
