@@ -290,7 +290,7 @@ func (c *Call) decides(out resilience.Outcome) bool {
 	if out.Err != nil {
 		return false
 	}
-	out.Idempotent = c.repeatable()
+	out.Idempotent = c.repeatable(out)
 	retry := &c.route.Policy.Retry
 	return retry.Attempts == 0 || !retry.Decide(1, out).Again
 }

@@ -221,7 +221,7 @@ func (c *Call) again(out resilience.Outcome) (pause time.Duration, again bool) {
 	if retry.Attempts == 0 || errors.Is(out.Err, ErrFull) {
 		return 0, false
 	}
-	out.Idempotent = c.repeatable()
+	out.Idempotent = c.repeatable(out)
 	d := retry.Decide(c.retries+1, out)
 	if !d.Again {
 		if c.retries >= retry.Attempts && retry.Decide(1, out).Again {
@@ -257,10 +257,10 @@ func (c *Call) again(out resilience.Outcome) (pause time.Duration, again bool) {
 	return pause, true
 }
 
-// repeatable reports whether the call may be processed twice. HTTP's methods say so of themselves; of gRPC's only
-// who writes the route can know, and says so by the condition reset.
-func (c *Call) repeatable() bool {
-	return c.Idempotent || c.Protocol == GRPC && c.route.Policy.Retry.On&resilience.OnReset != 0
+// repeatable reports whether a call that ended so may be processed twice. HTTP's methods say so of themselves; of gRPC's only
+// who writes the route can know, and says so by the condition: reset for connections that broke (others have codes).
+func (c *Call) repeatable(out resilience.Outcome) bool {
+	return c.Idempotent || c.Protocol == GRPC && out.Cause == resilience.Reset && c.route.Policy.Retry.On&resilience.OnReset != 0
 }
 
 // retried counts out the retry that has been answered, or is not made after all.
