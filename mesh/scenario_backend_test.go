@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/mesh"
 )
 
@@ -44,15 +45,18 @@ type gate struct {
 
 func (s *stage) backend(name, service, next string, labels map[string]string) {
 	b := &backend{name: name, next: next, ended: make(chan struct{})}
+	region, zone, _ := strings.Cut(labels[":locality"], "/")
+	delete(labels, ":locality")
+	kit := s.kit.In(balancer.Locality{Region: region, Zone: zone})
 	b.end = sync.OnceFunc(func() { close(b.ended) })
 	if next != "" {
 		b.caller = s.newCaller(s.kit.Mesh(mesh.WithService(service, labels), mesh.WithOutbound(mesh.RegistryOnly)))
 	}
 	s.t.Cleanup(b.release)
 	if s.protocol == "grpc" {
-		_, b.stop = s.kit.GRPCBackend(service, labels, func(srv *grpc.Server) { srv.RegisterService(b.desc(), nil) }, grpc.UnknownServiceHandler(b.serveStream))
+		_, b.stop = kit.GRPCBackend(service, labels, func(srv *grpc.Server) { srv.RegisterService(b.desc(), nil) }, grpc.UnknownServiceHandler(b.serveStream))
 	} else {
-		_, b.stop = s.kit.HTTPBackend(service, labels, b)
+		_, b.stop = kit.HTTPBackend(service, labels, b)
 	}
 	shut := b.stop
 	b.stop = func() { b.end(); shut() }

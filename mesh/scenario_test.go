@@ -51,7 +51,7 @@ var update = flag.Bool("update", false, "rewrite the expected lines of scenarios
 //	reached NAME                         prints how many calls have reached an instance since it was last asked
 //	seen NAME                            prints what the last of them was like
 //
-// [h=v] are headers that the calls have, and
+// An instance with :locality=REGION/ZONE runs there. [h=v] are headers that the calls have, and
 //
 //	:method=GET      the HTTP method in place of POST
 //	:timeout=20s     the caller's own deadline

@@ -21,6 +21,9 @@ type Retry struct {
 	// and nothing says that it is idempotent. Without it such a call is not repeated
 	// after a reset or a timeout of the attempt.
 	Unguarded bool
+	// OtherLocalities makes a retry, and an attempt beside others, go to hosts of other localities than those of the
+	// hosts that were tried, while there are any (Istio retryRemoteLocalities, which by Envoy's previous_priorities means priorities).
+	OtherLocalities bool
 	// Answers are further answers that matter; nil means none. It is not modified.
 	Answers *Answers
 }

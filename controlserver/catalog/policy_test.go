@@ -37,7 +37,7 @@ func TestPolicyFindings(t *testing.T) {
 		want       []string // all findings
 	}{
 		{"all of retries", retries(`attempts: 3, perTryTimeout: 2s, backoff: 50ms, retryIgnorePreviousHosts: true, retryOn: "5xx,gateway-error,reset,reset-before-request,connect-failure,retriable-4xx,refused-stream,envoy-ratelimited, cancelled,deadline-exceeded,internal,resource-exhausted,unavailable,retriable-status-codes,503"`), nil},
-		{"remote localities", retries("attempts: 1, retryRemoteLocalities: true"), []string{"warning" + at + ".retryRemoteLocalities: has no effect: no locality is preferred to another yet, so that a retry may go to any"}},
+		{"remote localities", retries("attempts: 1, retryRemoteLocalities: true"), nil},
 		{"hosts tried", retries("attempts: 1, retryIgnorePreviousHosts: false"),
 			[]string{"warning" + at + ".retryIgnorePreviousHosts: false is not supported yet: a retry goes to a host that was not tried where there is one"}},
 		{"negative attempts", retries("attempts: -1"), []string{"error" + at + ".attempts: must not be negative"}},

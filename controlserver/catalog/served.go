@@ -30,7 +30,7 @@ var served = map[string]map[string]bool{
 		"http.route": false, "http.route.destination": true, "http.route.weight": true,
 		"http.retries": false, "http.retries.attempts": true, "http.retries.retryOn": true,
 		"http.retries.perTryTimeout": true, "http.retries.backoff": true, "http.retries.retryIgnorePreviousHosts": true,
-		"http.fault": true,
+		"http.retries.retryRemoteLocalities": true, "http.fault": true,
 	},
 	KindDestinationRule: destinationRuleFields(),
 	KindTrafficPolicy:   nil, // all of it
@@ -71,9 +71,6 @@ var policies = [...]string{"trafficPolicy", "subsets.trafficPolicy"}
 // instead says what happens instead, by kind and path as in served, where there is more to say of a
 // field that is not served than that it is not yet.
 var instead = map[string]map[string]string{
-	KindVirtualService: {
-		"http.retries.retryRemoteLocalities": "has no effect: no locality is preferred to another yet, so that a retry may go to any",
-	},
 	KindDestinationRule: destinationRuleInstead(),
 }
 

@@ -104,6 +104,9 @@ func retries(r resilience.Retry) string {
 	if r.TryTimeout > 0 {
 		parts = append(parts, span(r.TryTimeout)+" a try")
 	}
+	if r.OtherLocalities {
+		parts = append(parts, "in other localities first")
+	}
 	if r.Base > 0 {
 		parts = append(parts, "pauses from "+span(r.Base)+" on")
 	}

@@ -68,9 +68,9 @@ func TestPoliciesInWords(t *testing.T) {
 		want            []string // of the cluster
 	}{
 		{"{attempts: 0}", "connectionPool: {tcp: {connectTimeout: 10s}}", "none", nil},
-		{`{attempts: 3, perTryTimeout: 2s, retryOn: "cancelled,503,reset,429", backoff: 50ms}`,
+		{`{attempts: 3, perTryTimeout: 2s, retryOn: "cancelled,503,reset,429", backoff: 50ms, retryRemoteLocalities: true}`,
 			"connectionPool: {tcp: {maxConnections: 100, connectTimeout: 3s}, http: {http1MaxPendingRequests: 20, http2MaxRequests: 30, maxRetries: 5}}",
-			"up to 3 on cancelled,reset,503,429, 2s a try, pauses from 50ms on",
+			"up to 3 on cancelled,reset,503,429, 2s a try, in other localities first, pauses from 50ms on",
 			[]string{"connect timeout: 3s", "connections: 100", "calls waiting: 20", "calls in flight: 30", "retries in flight: 5"}},
 		{"{attempts: 1, retryOn: retriable-status-codes}", "connectionPool: {http: {maxRetries: 5}}, retryBudget: {percent: 12.5}",
 			"up to 1 on nothing", []string{"retry budget: 12.5 % of the calls in flight, at least 3"}},

@@ -27,6 +27,7 @@ func (d Dialect) limitRoute(p resilience.Policy, from Origins, asked *resilience
 func routeOfEnvoy(l *losses, p resilience.Policy, asked *resilience.GlobalRate) resilience.Policy {
 	l.sayIf(p.Fallback != nil, Fallback, "a proxy has no fallback")
 	p.Fallback = nil
+	l.sayIf(p.Retry.OtherLocalities && p.Retry.Attempts > 0, Retries, "a proxy's retries avoid priorities, and all localities have one")
 	p.Hedge = hedgeOfEnvoy(l, p.Hedge, p.Retry)
 	p.Fault = faultOfProxy(l, p.Fault, "a proxy")
 	p.Rate = rateOfProxy(l, p.Rate)
@@ -177,6 +178,7 @@ func (l *losses) retriesOfGRPC(r resilience.Retry) {
 	}
 	l.sayIf(other != 0, Retries, grpcHas+"no retries on "+other.String())
 	l.sayIf(r.TryTimeout > 0, Retries, grpcHas+"no timeout of a try")
+	l.sayIf(r.OtherLocalities, Retries, grpcHas+"no localities that retries avoid")
 	l.sayIf(r.Attempts >= mostTries, Retries, fmt.Sprintf("gRPC's own client retries %d times at most", mostTries-1))
 }
 

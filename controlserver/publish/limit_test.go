@@ -38,6 +38,7 @@ func TestRoutesByDialect(t *testing.T) {
 	second := resilience.TokenBucket{MaxTokens: 10, TokensPerFill: 10, FillInterval: time.Second}
 	user := []resilience.Entry{{Key: "header:x-user"}}
 	retry := resilience.Retry{Attempts: 3, On: resilience.On5xx | resilience.OnUnavailable}
+	far := resilience.Retry{Attempts: 3, On: resilience.OnUnavailable, OtherLocalities: true}
 	abort := &resilience.Fault{Abort: resilience.Abort{Status: 500}, AbortPercent: resilience.Percent(1)}
 	for _, tc := range []struct {
 		name         string
@@ -50,6 +51,7 @@ func TestRoutesByDialect(t *testing.T) {
 		{"idle", resilience.Policy{Idle: 1}, resilience.Policy{Idle: 1}, resilience.Policy{}, "", "idle timeout"},
 		{"priority", resilience.Policy{Priority: resilience.HighPriority}, resilience.Policy{Priority: resilience.HighPriority}, resilience.Policy{}, "", "priority"},
 		{"retries", resilience.Policy{Retry: retry}, resilience.Policy{Retry: retry}, resilience.Policy{Retry: retry}, "", "retries"},
+		{"retries elsewhere", resilience.Policy{Retry: far}, resilience.Policy{Retry: far}, resilience.Policy{Retry: far}, "retries", "retries"},
 		{"default retries", resilience.Policy{Retry: defaultRetry}, resilience.Policy{Retry: defaultRetry}, resilience.Policy{Retry: defaultRetry}, "", ""},
 		{"rate", resilience.Policy{Rate: &resilience.Rate{TokenBucket: second}},
 			resilience.Policy{Rate: &resilience.Rate{TokenBucket: second, MaxKeys: 1024}}, resilience.Policy{}, "", "rate limit"},

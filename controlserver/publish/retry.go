@@ -53,6 +53,7 @@ func retry(r *networking.HTTPRetry) resilience.Retry {
 	}
 	out.Attempts = uint32(r.GetAttempts())
 	out.TryTimeout = r.GetPerTryTimeout().AsDuration()
+	out.OtherLocalities = r.GetRetryRemoteLocalities().GetValue()
 	out.Base = r.GetBackoff().AsDuration()
 	if list := r.GetRetryOn(); list != "" {
 		var statuses []int

@@ -57,10 +57,11 @@ type (
 				Route struct {
 					Timeout duration
 					Retry   *struct {
-						On       string   `json:"retry_on"`
-						Attempts uint32   `json:"num_retries"`
-						PerTry   duration `json:"per_try_timeout"`
-						Statuses []int    `json:"retriable_status_codes"`
+						On       string                `json:"retry_on"`
+						Attempts uint32                `json:"num_retries"`
+						PerTry   duration              `json:"per_try_timeout"`
+						Statuses []int                 `json:"retriable_status_codes"`
+						Priority struct{ Name string } `json:"retry_priority"`
 						BackOff  struct {
 							Base duration `json:"base_interval"`
 							Max  duration `json:"max_interval"`
@@ -168,6 +169,7 @@ func compareRoutes(t *testing.T, v *View, theirs []sidecarTable) {
 					p.Retry = resilience.Retry{
 						Attempts: retry.Attempts, On: on, TryTimeout: time.Duration(retry.PerTry),
 						Base: time.Duration(retry.BackOff.Base), Max: time.Duration(retry.BackOff.Max),
+						OtherLocalities: retry.Priority.Name == "envoy.retry_priorities.previous_priorities",
 					}
 					if len(retry.Statuses) > 0 {
 						p.Retry.Answers = &resilience.Answers{Statuses: retry.Statuses}

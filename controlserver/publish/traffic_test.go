@@ -107,6 +107,8 @@ func TestRetriesOfARule(t *testing.T) {
 		{"{attempts: 0}", resilience.Retry{}},
 		{"{attempts: 7}", resilience.Retry{Attempts: 7, On: defaultRetry.On}},
 		{"{attempts: 1, backoff: 50ms, perTryTimeout: 2s}", resilience.Retry{Attempts: 1, On: defaultRetry.On, Base: 50 * time.Millisecond, TryTimeout: 2 * time.Second}},
+		{"{attempts: 1, retryOn: reset, retryRemoteLocalities: true}", resilience.Retry{Attempts: 1, On: resilience.OnReset, OtherLocalities: true}},
+		{"{attempts: 1, retryOn: reset, retryRemoteLocalities: false}", resilience.Retry{Attempts: 1, On: resilience.OnReset}},
 		{"{attempts: 1, retryOn: reset}", resilience.Retry{Attempts: 1, On: resilience.OnReset}},
 		{`{attempts: 1, retryOn: "503, 5xx,503,429"}`, resilience.Retry{Attempts: 1, On: resilience.On5xx | resilience.OnRetriableStatusCodes,
 			Answers: &resilience.Answers{Statuses: []int{503, 429}}}},

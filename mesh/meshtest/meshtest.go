@@ -20,6 +20,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/controlserver"
 	"github.com/weftmesh/weft/controlserver/catalog"
 	"github.com/weftmesh/weft/mesh"
@@ -34,6 +35,8 @@ type Kit struct {
 	t      testing.TB
 	server *controlserver.Server
 	source *source
+
+	locality balancer.Locality // of backends
 }
 
 // New starts a control server, on a free port of loopback, with the given YAML
@@ -106,13 +109,20 @@ func (k *Kit) Mesh(opts ...mesh.Option) *mesh.Mesh {
 	return m
 }
 
+// In is the same kit, but that the backends it starts run in the locality.
+func (k *Kit) In(l balancer.Locality) *Kit {
+	there := *k
+	there.locality = l
+	return &there
+}
+
 // HTTPBackend starts an instance of a service ("name", or "name.namespace") that
 // serves HTTP/1.1 and HTTP/2 without TLS, and returns when every mesh of the kit
 // knows it. stop shuts it down in good order and returns when every mesh knows
 // that; without it the test's end does.
 func (k *Kit) HTTPBackend(service string, labels map[string]string, h http.Handler) (addr string, stop func()) {
 	k.t.Helper()
-	m := k.Mesh(mesh.WithService(service, labels))
+	m := k.Mesh(mesh.WithService(service, labels), mesh.WithLocality(k.locality))
 	srv := &http.Server{Handler: m.Handler(h), Protocols: new(http.Protocols), ReadHeaderTimeout: patience}
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
@@ -127,7 +137,7 @@ func (k *Kit) HTTPBackend(service string, labels map[string]string, h http.Handl
 // GRPCBackend is HTTPBackend for a gRPC server. opts are added to those of the mesh.
 func (k *Kit) GRPCBackend(service string, labels map[string]string, register func(*grpc.Server), opts ...grpc.ServerOption) (addr string, stop func()) {
 	k.t.Helper()
-	m := k.Mesh(mesh.WithService(service, labels))
+	m := k.Mesh(mesh.WithService(service, labels), mesh.WithLocality(k.locality))
 	srv := grpc.NewServer(append(m.ServerOptions(), opts...)...)
 	register(srv)
 	return k.serve(m, srv.Serve, srv.Stop)

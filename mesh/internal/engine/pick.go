@@ -31,6 +31,13 @@ func (c *Call) pick(t Transport) (*balancer.Host, resilience.Pass, error) {
 
 // choose picks a host, of those that guards lets calls through to if it is not nil.
 func (c *Call) choose(t Transport, guards *guards) (*balancer.Host, error) {
+	if c.avoided > 0 && c.route.Policy.Retry.OtherLocalities {
+		far := &elsewhere{guarded{c, t, guards}}
+		if host, err := c.cluster.hosts.Pick(balancer.Want{Avoid: far}); err != nil || !far.Avoid(host) {
+			return host, err
+		}
+		// All localities that can be sent to were tried: now hosts are told apart.
+	}
 	if guards != nil {
 		host, err := c.cluster.hosts.Pick(balancer.Want{Avoid: &guarded{c, t, guards}})
 		if err != nil || guards.closed(host) {
@@ -78,6 +85,15 @@ type guarded struct {
 
 func (g *guarded) Avoid(h *balancer.Host) bool {
 	return (*untried)(g.call).Avoid(h) || !g.transport.Connected(h) || g.guards != nil && !g.guards.closed(h)
+}
+
+// elsewhere is a Call that passes over hosts in the localities of those that did not answer it, too.
+type elsewhere struct{ guarded }
+
+func (e *elsewhere) Avoid(h *balancer.Host) bool {
+	at := h.Endpoint().Locality
+	near := func(tried *balancer.Host) bool { return tried != nil && tried.Endpoint().Locality == at }
+	return e.guarded.Avoid(h) || slices.ContainsFunc(e.call.tried[:], near)
 }
 
 // awaitHost waits until the call's cluster has a host that may serve, or it takes a route

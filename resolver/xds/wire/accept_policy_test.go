@@ -4,6 +4,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,6 +72,37 @@ func TestAnswersThatMayBeRepeatedAreUnderstood(t *testing.T) {
 		if !reflect.DeepEqual(p.Retry, want) || !slices.Equal(warn, c.warn) {
 			t.Errorf("%s: got %+v, %+v, %q", c.text, p.Retry, p.Retry.Answers, warn)
 		}
+	}
+}
+
+func TestRetriesElsewhereAreUnderstood(t *testing.T) {
+	const priorities = `retry_priority { name: "p" typed_config { [type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig] { `
+	const at = `route.retry_policy.retry_priority`
+	for _, c := range []struct {
+		text string
+		want bool
+		warn []string
+	}{
+		{``, false, nil},
+		{priorities + `update_frequency: 1 } } }`, true, nil},
+		{priorities + `update_frequency: 2 } } }`, true, []string{at + `.update_frequency: more than 1 is not supported yet: the first retry avoids what was tried, too`}},
+		{`retry_priority { name: "envoy.retry_priorities.previous_priorities" }`, false, []string{at + `: "envoy.retry_priorities.previous_priorities" is not supported yet, has no effect`}},
+		{`retry_priority { name: "x" typed_config { type_url: "type.googleapis.com/x" } }`, false, []string{at + `: "x" is not supported yet, has no effect`}},
+	} {
+		p, warn := understood(t, ``, ``, `retry_policy { retry_on: "5xx" `+c.text+` }`)
+		want := resilience.Retry{Attempts: 1, On: resilience.On5xx, OtherLocalities: c.want}
+		if p.Retry != want || !slices.Equal(warn, c.warn) {
+			t.Errorf("%s: got %+v, %q", c.text, p.Retry, warn)
+		}
+	}
+
+	m := EncodeRouteTable(RouteTable{Name: "r", VirtualHosts: []resolver.VirtualHost{{Domains: []string{"*"}, Routes: []resolver.Route{{
+		To:     []resolver.Target{{Cluster: "c"}},
+		Policy: resilience.Policy{Retry: resilience.Retry{Attempts: 1, On: resilience.On5xx, OtherLocalities: true}},
+	}}}}}).(*routev3.RouteConfiguration)
+	m.GetVirtualHosts()[0].GetRoutes()[0].GetRoute().GetRetryPolicy().GetRetryPriority().GetTypedConfig().Value = []byte{0xff}
+	if _, err := DecodeRouteTable(marshal(t, m)); err == nil || !strings.Contains(err.Error(), at+": ") {
+		t.Errorf("what is no message: %v", err)
 	}
 }
 

@@ -275,7 +275,7 @@ func (g gen) filters(l *Listener) {
 }
 
 func (g gen) retry() resilience.Retry {
-	r := resilience.Retry{Attempts: 1 + g.Uint32N(9), On: resilience.Conditions(1 + g.Uint32N(1<<16-1)), Unguarded: g.chance(3)}
+	r := resilience.Retry{Attempts: 1 + g.Uint32N(9), On: resilience.Conditions(1 + g.Uint32N(1<<16-1)), Unguarded: g.chance(3), OtherLocalities: g.chance(3)}
 	if g.chance(2) {
 		r.Base = 1 + time.Duration(g.Int64N(1e9))
 		if g.chance(2) {

@@ -24,6 +24,7 @@ func TestPoliciesOfRoutesThatCannotBeObeyedAreRefused(t *testing.T) {
 	)
 	refuses(t, []refusal{
 		{"negative time of an attempt", retry(`per_try_timeout { seconds: -1 }`), []string{again + `per_try_timeout: -1s is negative`}},
+		{"priorities avoided never (Envoy)", retry(`retry_priority { name: "p" typed_config { [type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig] {  } } }`), []string{again + `retry_priority.update_frequency: must be more than 0`}},
 		{"resets without headers", retry(`rate_limited_retry_back_off { max_interval { } }`), []string{
 			again + `rate_limited_retry_back_off.reset_headers: none`, again + `rate_limited_retry_back_off.max_interval: must be more than 0`}},
 		{"resets by what is no header", retry(`rate_limited_retry_back_off { reset_headers { format: 2 } max_interval { nanos: -1 } }`), []string{

@@ -8,6 +8,7 @@ import (
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
+	prioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -21,7 +22,7 @@ func decodeRetry(p *place, m *routev3.RetryPolicy) resilience.Retry {
 	if m == nil {
 		return resilience.Retry{}
 	}
-	p.ignores(m, "retry_on", "num_retries", "per_try_timeout", "retry_back_off", "retry_host_predicate",
+	p.ignores(m, "retry_on", "num_retries", "per_try_timeout", "retry_back_off", "retry_priority", "retry_host_predicate",
 		"host_selection_retry_max_attempts", "retriable_status_codes", "retriable_headers", "rate_limited_retry_back_off")
 	on, unknown := resilience.ParseConditions(m.GetRetryOn())
 	for _, name := range slices.Compact(unknown) {
@@ -32,7 +33,10 @@ func decodeRetry(p *place, m *routev3.RetryPolicy) resilience.Retry {
 			p.warn("retry_host_predicate", "%q is not supported yet, has no effect", h.GetName())
 		}
 	}
-	r := resilience.Retry{Attempts: 1, On: on, TryTimeout: p.duration("per_try_timeout", m.GetPerTryTimeout())}
+	r := resilience.Retry{
+		Attempts: 1, On: on, TryTimeout: p.duration("per_try_timeout", m.GetPerTryTimeout()),
+		OtherLocalities: decodeRetryPriority(p, m.GetRetryPriority()),
+	}
 	if n := m.GetNumRetries(); n != nil {
 		r.Attempts = n.GetValue()
 	}
@@ -52,6 +56,30 @@ func decodeRetry(p *place, m *routev3.RetryPolicy) resilience.Retry {
 		return resilience.Retry{}
 	}
 	return r
+}
+
+// decodeRetryPriority reports whether retries avoid localities that were tried. Envoy avoids priorities, since its
+// localities have one each where they matter; istiod writes retryRemoteLocalities so.
+func decodeRetryPriority(p *place, m *routev3.RetryPolicy_RetryPriority) bool {
+	if m == nil {
+		return false
+	}
+	var priorities prioritiesv3.PreviousPrioritiesConfig
+	if !m.GetTypedConfig().MessageIs(&priorities) {
+		p.warn("retry_priority", "%q is not supported yet, has no effect", m.GetName())
+		return false
+	}
+	q := p.in("retry_priority")
+	if !unpackAt(&q, m.GetTypedConfig(), &priorities) {
+		return false
+	}
+	switch n := priorities.GetUpdateFrequency(); {
+	case n <= 0:
+		q.refuse("update_frequency", "must be more than 0")
+	case n > 1:
+		q.warn("update_frequency", "more than 1 is not supported yet: the first retry avoids what was tried, too")
+	}
+	return true
 }
 
 // decodeAnswers returns nil if nothing is said of answers.
@@ -155,6 +183,14 @@ func encodeRetry(r resilience.Retry) *routev3.RetryPolicy {
 			},
 		}},
 		HostSelectionRetryMaxAttempts: 5,
+	}
+	if r.OtherLocalities {
+		m.RetryPriority = &routev3.RetryPolicy_RetryPriority{
+			Name: "envoy.retry_priorities.previous_priorities",
+			ConfigType: &routev3.RetryPolicy_RetryPriority_TypedConfig{
+				TypedConfig: pack(&prioritiesv3.PreviousPrioritiesConfig{UpdateFrequency: 1}),
+			},
+		}
 	}
 	if r.TryTimeout != 0 {
 		m.PerTryTimeout = durationpb.New(r.TryTimeout)
