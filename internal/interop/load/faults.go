@@ -2,13 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/weftmesh/weft/mesh"
 )
 
 // A fault is something that befalls one backend of four.
@@ -56,6 +62,9 @@ func (b *bench) faults(ctx context.Context) error {
 	fmt.Println("|---|---|---|---:|---:|---:|---:|---:|---:|---:|")
 	var n = len(b.everyFault())
 	for i := range n {
+		if b.trouble != "" && b.everyFault()[i].name != b.trouble {
+			continue
+		}
 		for _, name := range b.sides {
 			err := b.among(func() error { return b.fault(ctx, b.everyFault()[i], name) })
 			if err != nil {
@@ -127,8 +136,40 @@ func (b *bench) fault(ctx context.Context, f fault, name string) error {
 		fmt.Printf("| %s | %s | %s | %d | %d | %.1f | %.1f | %.1f | %.1f | %s |\n", f.name, s.name, protocol, len(all), failed(all),
 			millis(percentile(during, 50, answered)), millis(percentile(during, 99, answered)),
 			share(between(all, begin+2*time.Second, end), sick), share(between(all, b.length-b.length/10, b.length), sick), calls)
+		why(all, begin, end)
 	}
 	return nil
+}
+
+// why says on standard error how calls failed, and when.
+func why(all []sample, begin, end time.Duration) {
+	reasons := map[string]int{}
+	for _, s := range all {
+		if s.err == nil {
+			continue
+		}
+		when := "before"
+		switch {
+		case s.at >= end:
+			when = "after"
+		case s.at >= begin+2*time.Second:
+			when = "later"
+		case s.at >= begin:
+			when = "in the first 2 s"
+		}
+		reasons[when+": "+reason(s.err)]++
+	}
+	for _, r := range slices.Sorted(maps.Keys(reasons)) {
+		fmt.Fprintf(os.Stderr, "  %d x %s\n", reasons[r], r)
+	}
+}
+
+// reason is an error without what differs from call to call.
+func reason(err error) string {
+	if e, ok := errors.AsType[*mesh.Error](err); ok {
+		return fmt.Sprintf("%v after %d: %v", e.Kind, e.Attempts, e.Err)
+	}
+	return err.Error()
 }
 
 // counts is how many calls each backend has begun; those that do not say are left out.

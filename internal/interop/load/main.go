@@ -32,6 +32,8 @@ type bench struct {
 	sides  []string
 	dir    string // for configurations and logs
 	envoys int    // so far
+
+	trouble string // which, of the figure faults; "" is all
 }
 
 func main() {
@@ -50,6 +52,7 @@ func main() {
 	sides := flag.String("sides", "weft,plain,envoy", "who is measured")
 	flag.DurationVar(&b.length, "for", 60*time.Second, "how long each fault is measured")
 	flag.IntVar(&b.rate, "rate", 1000, "calls a second over each protocol, of the figure faults")
+	flag.StringVar(&b.trouble, "trouble", "", "one trouble of the figure faults, such as hung")
 	flag.Parse()
 	b.sides = strings.Split(*sides, ",")
 
