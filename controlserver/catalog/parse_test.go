@@ -289,10 +289,14 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add([]byte(bomb()))
 	f.Add([]byte("a: &a {<<: *a}"))
+	f.Add([]byte("0: {0\r}\n0:"))
 	f.Add([]byte("kind: List\nitems: [{kind: y}, 1, *a]"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		objects, findings := catalog.Parse("f", data)
-		lines := bytes.Count(data, []byte("\n")) + 1
+		lines := 1
+		for _, end := range []string{"\n", "\r", "\u0085", "\u2028", "\u2029"} { // what ends a line in YAML
+			lines += bytes.Count(data, []byte(end))
+		}
 		for _, x := range findings {
 			if x.Message == "" || x.Line < 0 || x.Line > lines {
 				t.Errorf("finding %q at line %d of %d", x, x.Line, lines)

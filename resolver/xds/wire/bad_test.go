@@ -76,7 +76,7 @@ var badKinds = []badKind{
 		{"no idle timeout", `idle_timeout { }`, nil, accepted},
 		{"a duration that is none", `timeout { seconds: 1 nanos: 1000000000 }`, []string{`timeout: 1 s and 1000000000 ns are no duration`}, refused},
 		{"inverted back-off", `retry_policy { retry_back_off { base_interval { seconds: 2 } max_interval { seconds: 1 } } }`, []string{`retry_policy.retry_back_off.max_interval: 1s is less than the base_interval 2s`}, refused},
-		{"priorities avoided never", `retry_policy { retry_priority { name: "p" typed_config { [type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig] { update_frequency: -1 } } } }`, []string{`retry_policy.retry_priority.update_frequency: must be more than 0`}, refused},
+		{"priorities avoided never", `retry_policy { retry_priority { name: "p" typed_config { [type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig] { update_frequency: -1 } } } }`, []string{`retry_policy.retry_priority.update_frequency: must be more than 0`}, accepted},
 		{"back-off of 0", `retry_policy { retry_back_off { base_interval { } } }`, []string{`retry_policy.retry_back_off.base_interval: must be more than 0`}, refused},
 		{"negative back-off", `retry_policy { retry_back_off { base_interval { seconds: -1 } } }`, []string{`retry_policy.retry_back_off.base_interval: -1s is negative`, `retry_policy.retry_back_off.base_interval: must be more than 0`}, refused},
 		{"negative time of a try", `retry_policy { per_try_timeout { seconds: -1 } }`, []string{`retry_policy.per_try_timeout: -1s is negative`}, refused},
