@@ -34,7 +34,6 @@ const (
 	HostBreaker    Part = "host breaker"
 	Admission      Part = "admission"
 	Concurrency    Part = "concurrency"
-	Adaptive       Part = "adaptive concurrency"
 	Shedding       Part = "shedding"
 	Late           Part = "late work"
 	HealthPaths    Part = "health checks"
