@@ -285,12 +285,12 @@ func TestReady(t *testing.T) {
 		t := s.t
 		s.breakDown(errors.New("dial tcp 127.0.0.1:18000: connect: connection refused"))
 		c := s.client(f...)
-		ready := func() error {
-			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		ready := func(wait time.Duration) error {
+			ctx, cancel := context.WithTimeout(t.Context(), wait)
 			defer cancel()
 			return c.Ready(ctx)
 		}
-		err := ready()
+		err := ready(3 * time.Second)
 		if err == nil || !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("error %v", err)
 		}
@@ -299,11 +299,11 @@ func TestReady(t *testing.T) {
 			t.Errorf("error %q, want %q", err, want)
 		}
 		s.breakDown(nil)
-		if err := ready(); err != nil {
+		if err := ready(time.Minute); err != nil { // however long the pause before the next connection is
 			t.Errorf("with a server: %v", err)
 		}
 		w := watching(c, "a")
-		err = ready()
+		err = ready(3 * time.Second)
 		for _, want := range []string{"passthrough:///cp", `listener "a"`, "meshctl status"} {
 			if err == nil || !contains(err.Error(), want) {
 				t.Errorf("error %v lacks %q", err, want)
@@ -311,7 +311,7 @@ func TestReady(t *testing.T) {
 		}
 		st := s.accept()
 		st.settle(worldOf(shop("a")...))
-		if err := ready(); err != nil {
+		if err := ready(3 * time.Second); err != nil {
 			t.Errorf("with all answers: %v", err)
 		}
 		w.take()
