@@ -30,8 +30,9 @@ const (
 
 var serverArgs = []string{"--workers", "4", "--work", "10ms"}
 
-// shedding is what the mesh's server does; without it, or behind Envoy, calls queue as they come.
-const shedding = `server: {concurrency: {max: 4}, shedding: {target: 4ms, interval: 8ms}}`
+// bounded is what the mesh's server does: of what is more than its workers can take up next, it refuses all, at once. Without
+// it, or behind Envoy, calls queue as they come.
+const bounded = `server: {concurrency: {max: 6}}`
 
 // scene starts backends for the figures about overload, members of the mesh if the side is, and opens the side.
 func (b *bench) scene(ctx context.Context, name string, n int, yaml string, args ...string) (*side, []string, error) {
@@ -64,12 +65,12 @@ func (b *bench) scene(ctx context.Context, name string, n int, yaml string, args
 func (b *bench) overload(ctx context.Context) error {
 	const length = 15 * time.Second
 	fmt.Printf("\n## Overload\n\nA server that can do %d calls a second is offered as many for 10 s, five times as many for %v, then half. Callers wait 1 s.\n\n", capacity, length)
-	fmt.Println("| side | protocol | peak goodput /s | goodput at 5x /s | of peak % | refused after p99 ms | normal again after s |")
-	fmt.Println("|---|---|---:|---:|---:|---:|---:|")
+	fmt.Println("| side | protocol | peak goodput /s | goodput at 5x /s | of peak % | refused after p50 ms | p99 ms | normal again after s |")
+	fmt.Println("|---|---|---:|---:|---:|---:|---:|---:|")
 	for _, name := range b.sides {
 		for _, protocol := range []string{"HTTP", "gRPC"} {
 			err := b.among(func() error {
-				s, _, err := b.scene(ctx, name, 1, alike("loadBalancer: {simple: LEAST_REQUEST}", "retries: {attempts: 0}", shedding), serverArgs...)
+				s, _, err := b.scene(ctx, name, 1, alike("loadBalancer: {simple: LEAST_REQUEST}", "retries: {attempts: 0}", bounded), serverArgs...)
 				if err != nil {
 					return err
 				}
@@ -82,8 +83,8 @@ func (b *bench) overload(ctx context.Context) error {
 				calm, storm := between(all, 2*time.Second, 10*time.Second), between(all, 12*time.Second, 10*time.Second+length)
 				peak := goodput(calm, 8*time.Second)
 				under := goodput(storm, length-2*time.Second)
-				fmt.Printf("| %s | %s | %.0f | %.0f | %.0f | %.1f | %s |\n", name, protocol, peak, under, 100*under/max(peak, 1),
-					millis(percentile(storm, 99, refused)), seconds(recovered(all, 10*time.Second+length, 99)))
+				fmt.Printf("| %s | %s | %.0f | %.0f | %.0f | %.1f | %.1f | %s |\n", name, protocol, peak, under, 100*under/max(peak, 1),
+					millis(percentile(storm, 50, refused)), millis(percentile(storm, 99, refused)), seconds(recovered(all, 10*time.Second+length, 99)))
 				return nil
 			})
 			if err != nil {
