@@ -31,3 +31,30 @@ type Policy struct {
 
 // Bandwidths bound both ways; the zero Bandwidths bound neither.
 type Bandwidths struct{ Request, Response Bandwidth }
+
+// InForce is p without the policies that Off turns off, so that whoever follows it need not ask. The time of a try
+// stays where retries are off: the first try has it all the same.
+func (p Policy) InForce() Policy {
+	if p.Off.Off(NoRetries) {
+		p.Retry = Retry{TryTimeout: p.Retry.TryTimeout}
+	}
+	if p.Off.Off(NoHedges) {
+		p.Hedge = nil
+	}
+	if p.Off.Off(NoRates) {
+		p.Rate = nil
+	}
+	if p.Off.Off(NoGlobalRates) {
+		p.Global = nil
+	}
+	if p.Off.Off(NoBandwidths) {
+		p.Bandwidth = Bandwidths{}
+	}
+	if p.Off.Off(NoFallbacks) {
+		p.Fallback = nil
+	}
+	if p.Off.Off(NoFaults) {
+		p.Fault = nil
+	}
+	return p
+}

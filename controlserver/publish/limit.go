@@ -67,26 +67,9 @@ const grpcHas = "gRPC's own client has "
 // turnOff takes away what is turned off: other clients than ours have no switches.
 func turnOff(p resilience.Policy) resilience.Policy {
 	off := p.Off
+	p = p.InForce()
 	if off.Off(resilience.NoRetries) {
-		p.Retry = resilience.Retry{}
-	}
-	if off.Off(resilience.NoHedges) {
-		p.Hedge = nil
-	}
-	if off.Off(resilience.NoRates) {
-		p.Rate = nil
-	}
-	if off.Off(resilience.NoGlobalRates) {
-		p.Global = nil
-	}
-	if off.Off(resilience.NoFaults) {
-		p.Fault = nil
-	}
-	if off.Off(resilience.NoFallbacks) {
-		p.Fallback = nil
-	}
-	if off.Off(resilience.NoBandwidths) {
-		p.Bandwidth = resilience.Bandwidths{}
+		p.Retry = resilience.Retry{} // their time of a try is one of retries
 	}
 	p.Off = 0
 	return p

@@ -11,33 +11,11 @@ import (
 
 // routeWithout is r without the policies that are turned off, so that they cost its calls nothing.
 func routeWithout(r *resolver.Route) *resolver.Route {
-	off := r.Policy.Off
-	if off == 0 {
+	if r.Policy.Off == 0 {
 		return r
 	}
 	out := *r
-	p := &out.Policy
-	if off.Off(resilience.NoRetries) {
-		p.Retry = resilience.Retry{TryTimeout: p.Retry.TryTimeout} // the first try has its time all the same
-	}
-	if off.Off(resilience.NoHedges) {
-		p.Hedge = nil
-	}
-	if off.Off(resilience.NoRates) {
-		p.Rate = nil
-	}
-	if off.Off(resilience.NoGlobalRates) {
-		p.Global = nil
-	}
-	if off.Off(resilience.NoBandwidths) {
-		p.Bandwidth = resilience.Bandwidths{}
-	}
-	if off.Off(resilience.NoFallbacks) {
-		p.Fallback = nil
-	}
-	if off.Off(resilience.NoFaults) {
-		p.Fault = nil
-	}
+	out.Policy = r.Policy.InForce()
 	return &out
 }
 
