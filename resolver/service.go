@@ -6,6 +6,7 @@
 package resolver
 
 import (
+	"math"
 	"time"
 
 	"github.com/weftmesh/weft/balancer"
@@ -81,6 +82,27 @@ type Cluster struct {
 	Admission *resilience.Admission
 	// Off are the kinds of policy that are turned off, of those that stand here.
 	Off resilience.Switches
+}
+
+// InForce is c without the policies that Off turns off, so that whoever follows it need not ask.
+func (c Cluster) InForce() Cluster {
+	if c.Off.Off(resilience.NoThresholds) {
+		all := resilience.Thresholds{MaxConnections: math.MaxUint32, MaxPending: math.MaxUint32, MaxRequests: math.MaxUint32, MaxRetries: math.MaxUint32}
+		c.Thresholds = &[resilience.Priorities]resilience.Thresholds{all, all}
+	}
+	if c.Off.Off(resilience.NoBudgets) {
+		c.Budget = nil
+	}
+	if c.Off.Off(resilience.NoOutliers) {
+		c.Outlier = nil
+	}
+	if c.Off.Off(resilience.NoBreakers) {
+		c.Breaker, c.HostBreaker = nil, nil
+	}
+	if c.Off.Off(resilience.NoAdmission) {
+		c.Admission = nil
+	}
+	return c
 }
 
 // An Inbound is all that a server must know to serve one address.

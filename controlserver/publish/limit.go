@@ -209,23 +209,9 @@ func clusterOfGRPC(l *losses, c resolver.Cluster, unbounded bool) resolver.Clust
 	return c
 }
 
+// turnOffCluster is turnOff for clusters.
 func turnOffCluster(c resolver.Cluster) resolver.Cluster {
-	off := c.Off
-	if off.Off(resilience.NoThresholds) {
-		c.Thresholds = thresholds(nil)
-	}
-	if off.Off(resilience.NoBudgets) {
-		c.Budget = nil
-	}
-	if off.Off(resilience.NoOutliers) {
-		c.Outlier = nil
-	}
-	if off.Off(resilience.NoBreakers) {
-		c.Breaker, c.HostBreaker = nil, nil
-	}
-	if off.Off(resilience.NoAdmission) {
-		c.Admission = nil
-	}
+	c = c.InForce()
 	c.Off = 0
 	return c
 }

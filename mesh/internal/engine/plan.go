@@ -67,7 +67,7 @@ func newPlan(v *resolver.Service, old *plan) (*plan, error) {
 		} else {
 			l = newLive()
 		}
-		p.clusters[name] = newCluster(clusterWithout(c), l)
+		p.clusters[name] = newCluster(c.InForce(), l)
 	}
 	p.routes = make([]route, len(table.Routes()))
 	for i := range p.routes {

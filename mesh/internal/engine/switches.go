@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"math"
 	"slices"
 	"strings"
 
@@ -17,27 +16,6 @@ func routeWithout(r *resolver.Route) *resolver.Route {
 	out := *r
 	out.Policy = r.Policy.InForce()
 	return &out
-}
-
-// clusterWithout is c without the policies that are turned off.
-func clusterWithout(c resolver.Cluster) resolver.Cluster {
-	if c.Off.Off(resilience.NoBudgets) {
-		c.Budget = nil
-	}
-	if c.Off.Off(resilience.NoBreakers) {
-		c.Breaker, c.HostBreaker = nil, nil
-	}
-	if c.Off.Off(resilience.NoThresholds) {
-		all := resilience.Thresholds{MaxConnections: math.MaxUint32, MaxPending: math.MaxUint32, MaxRequests: math.MaxUint32, MaxRetries: math.MaxUint32}
-		c.Thresholds = &[resilience.Priorities]resilience.Thresholds{all, all}
-	}
-	if c.Off.Off(resilience.NoOutliers) {
-		c.Outlier = nil
-	}
-	if c.Off.Off(resilience.NoAdmission) {
-		c.Admission = nil
-	}
-	return c
 }
 
 // A Switched is a route or a cluster of which kinds of policy are turned off.
