@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -287,6 +286,7 @@ func TestNothingStaysCountedIn(t *testing.T) {
 		}
 		e, m := newEngine(t, nil, version())
 		s := e.Service("payments")
+		var finishes sync.WaitGroup // of held attempts
 		send := func(ctx context.Context, a *Attempt) resilience.Outcome {
 			switch rand.N(7) {
 			case 0:
@@ -300,7 +300,7 @@ func TestNothingStaysCountedIn(t *testing.T) {
 				return resilience.Outcome{Err: ctx.Err(), Cause: resilience.Canceled}
 			case 4:
 				if a.Hold() {
-					go a.Finish(resilience.Outcome{Status: 200})
+					finishes.Go(func() { a.Finish(resilience.Outcome{Status: 200}) })
 				}
 				return resilience.Outcome{Status: 200}
 			case 5:
@@ -323,9 +323,6 @@ func TestNothingStaysCountedIn(t *testing.T) {
 						f := &fake{send: send}
 						f.Idempotent = true
 						f.do(ctx, s)
-						for !f.finished.Load() { // its Finish is on its way
-							runtime.Gosched()
-						}
 					}()
 				}
 			})
@@ -334,6 +331,7 @@ func TestNothingStaysCountedIn(t *testing.T) {
 			m.push(version())
 		}
 		wg.Wait()
+		finishes.Wait()
 		idleEverywhere(t, s)
 	}
 }
