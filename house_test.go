@@ -28,50 +28,60 @@ var ours = []struct {
 	pkg     string
 	imports string
 }{
+	// What a condition on a string means, wherever it stands.
+	{0, "internal/match", ""},
+
 	// What decides: where, whether and again, who. They know nothing of each other.
 	{1, "balancer", ""},
 	{1, "balancer/balancertest", "balancer"},
-	{1, "resilience", ""},
-	{1, "identity", ""},
+	{1, "resilience", "internal/match"},
+	{1, "identity", "internal/match"},
+	{1, "identity/identitytest", "identity"},
+	{1, "identity/files", "identity"},
+	{1, "identity/workload", "identity"},
+	{1, "identity/enroll", "identity"},
+	{1, "identity/jwt", "identity internal/match"},
 
 	// What is to be called: values, and their way from and to the wire.
-	{2, "resolver", "balancer resilience identity"},
-	{2, "resolver/xds/wire", "resolver balancer resilience identity"},
+	{2, "resolver", "balancer resilience identity internal/match"},
+	{2, "resolver/xds/wire", "resolver balancer resilience identity internal/match"},
 	{2, "resolver/xds", "resolver/xds/wire resolver balancer resilience identity"},
 
 	// The process's side.
-	{3, "mesh/internal/engine", "resolver balancer resilience identity"},
+	{3, "mesh/internal/engine", "resolver balancer resilience identity identity/jwt internal/match"},
 	{3, "mesh/internal/grpcadapter", "mesh/internal/engine resolver balancer resilience identity"},
 	{3, "mesh/internal/httpadapter", "mesh/internal/tcpadapter mesh/internal/engine resolver balancer resilience identity"},
+	{3, "mesh/internal/extauthz", "mesh/internal/engine resolver balancer resilience identity internal/match"},
 	{3, "mesh/internal/ratelimit", "mesh/internal/engine resolver balancer resilience identity"},
 	{3, "mesh/internal/tcpadapter", "mesh/internal/engine resolver balancer resilience identity"},
 	{3, "mesh/internal/telemetry", "mesh/internal/engine resolver balancer resilience identity"},
-	{3, "mesh", "mesh/internal/grpcadapter mesh/internal/httpadapter mesh/internal/tcpadapter mesh/internal/ratelimit mesh/internal/telemetry " +
-		"mesh/internal/engine resolver/xds resolver balancer resilience identity"},
-	{3, "mesh/meshtest", "mesh controlserver controlserver/catalog resolver balancer resilience identity"},
+	{3, "mesh", "mesh/internal/grpcadapter mesh/internal/httpadapter mesh/internal/tcpadapter mesh/internal/ratelimit mesh/internal/telemetry mesh/internal/extauthz " +
+		"mesh/internal/engine resolver/xds resolver balancer resilience identity identity/jwt internal/match"},
+	{3, "mesh/meshtest", "mesh controlserver controlserver/catalog controlserver/ca resolver balancer resilience identity identity/enroll"},
 
 	// The operator's side. The catalog is the words the rooms share.
 	{3, "controlserver/trafficpolicy", "resilience"},
-	{3, "controlserver/catalog", "controlserver/trafficpolicy balancer"},
+	{3, "controlserver/catalog", "controlserver/trafficpolicy balancer identity"},
 	{3, "controlserver/source/yamldir", "controlserver/catalog balancer"},
 	{3, "controlserver/source/registry", "controlserver/catalog balancer"},
-	{3, "controlserver/publish", "controlserver/catalog controlserver/trafficpolicy resolver/xds/wire resolver balancer resilience identity"},
+	{3, "controlserver/publish", "controlserver/catalog controlserver/trafficpolicy resolver/xds/wire resolver balancer resilience identity internal/match"},
 	{3, "controlserver/ads", "resolver/xds/wire"},
 	{3, "controlserver/ratelimit", "resilience"},
+	{3, "controlserver/ca", "identity"},
 	{3, "controlserver/dns", "controlserver/catalog balancer"},
 	{3, "controlserver/web", "controlserver/catalog"},
-	{3, "controlserver/explain", "controlserver/catalog controlserver/publish controlserver/trafficpolicy resolver balancer resilience identity"},
+	{3, "controlserver/explain", "controlserver/catalog controlserver/publish controlserver/trafficpolicy resolver balancer resilience identity internal/match"},
 	{3, "controlserver", "controlserver/catalog controlserver/source/yamldir controlserver/source/registry " +
-		"controlserver/publish controlserver/ads controlserver/ratelimit controlserver/dns controlserver/web " +
-		"resolver/xds/wire resolver balancer"},
+		"controlserver/publish controlserver/ads controlserver/ratelimit controlserver/ca controlserver/dns controlserver/web " +
+		"resolver/xds/wire resolver balancer identity"},
 	{3, "controlserver/cmd/meshctl", "controlserver controlserver/catalog controlserver/source/yamldir controlserver/publish " +
-		"controlserver/explain controlserver/web resolver/xds/wire resolver balancer resilience identity"},
+		"controlserver/explain controlserver/ca controlserver/web resolver/xds/wire resolver balancer resilience identity"},
 
 	// What a person runs and reads.
-	{4, "examples/*", "examples/* mesh mesh/meshtest controlserver resolver balancer resilience identity"},
+	{4, "examples/*", "examples/* mesh mesh/meshtest controlserver resolver balancer resilience identity identity/*"},
 
 	// Tests beside real peers, in a module of their own.
-	{4, "internal/interop", "mesh mesh/meshtest controlserver controlserver/ratelimit resolver balancer resilience identity"},
+	{4, "internal/interop", "mesh mesh/meshtest controlserver controlserver/ratelimit controlserver/ca resolver balancer resilience identity identity/*"},
 	{4, "internal/interop/bench", "mesh controlserver resolver/xds resolver"},
 	{4, "internal/interop/load", "examples/stage mesh controlserver"},
 	{4, ".", ""},
@@ -82,16 +92,17 @@ var ours = []struct {
 // would carry a protocol or a door into the wrong room is named.
 // Each module here has its page in docs/decisions.
 var theirs = []struct{ path, importers string }{
-	{"google.golang.org/grpc", "mesh mesh/meshtest mesh/internal/grpcadapter mesh/internal/ratelimit resolver/xds " +
-		"controlserver controlserver/ads controlserver/ratelimit controlserver/cmd/meshctl examples/*"},
-	{"google.golang.org/protobuf", "mesh/internal/grpcadapter resolver/xds resolver/xds/wire " +
+	{"google.golang.org/grpc", "mesh mesh/meshtest mesh/internal/grpcadapter mesh/internal/ratelimit mesh/internal/extauthz resolver/xds identity/enroll identity/workload " +
+		"controlserver controlserver/ca controlserver/ads controlserver/ratelimit controlserver/cmd/meshctl examples/*"},
+	{"google.golang.org/protobuf", "mesh/internal/grpcadapter mesh/internal/extauthz identity/enroll controlserver/ca resolver/xds resolver/xds/wire " +
 		"controlserver/catalog controlserver/source/yamldir controlserver/publish controlserver/ads controlserver/ratelimit examples/*"},
 	{"google.golang.org/genproto/googleapis/rpc", "resolver/xds controlserver/ads"},
 	{"github.com/envoyproxy/go-control-plane/envoy", "resolver/xds/wire controlserver/publish"},
 	{"github.com/envoyproxy/go-control-plane/envoy/service", "resolver/xds resolver/xds/wire controlserver/ads"},
 	{"github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3", "mesh/internal/ratelimit controlserver/ratelimit"},
 	{"github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3", "mesh/internal/ratelimit controlserver/ratelimit resolver/xds/wire"},
-	{"github.com/envoyproxy/go-control-plane/envoy/config/core/v3", "resolver/xds resolver/xds/wire controlserver/publish controlserver/ads"},
+	{"github.com/envoyproxy/go-control-plane/envoy/config/core/v3", "mesh/internal/extauthz resolver/xds resolver/xds/wire controlserver/publish controlserver/ads"},
+	{"github.com/envoyproxy/go-control-plane/envoy/type/v3", "mesh/internal/extauthz resolver/xds/wire controlserver/publish"},
 	{"github.com/cncf/xds/go", "resolver/xds/wire controlserver/publish"},
 	{"go.opentelemetry.io/otel", "mesh mesh/internal/telemetry examples/*"},
 	{"golang.org/x/net/http/httpguts", "mesh/internal/httpadapter"},
@@ -103,10 +114,16 @@ var theirs = []struct{ path, importers string }{
 	{"golang.org/x/term", "examples/*"},
 	{"golang.org/x/tools/txtar", "mesh"}, // tests
 	{"github.com/sony/gobreaker/v2", "resilience"},
-	{"golang.org/x/time", "resilience"},
+	{"golang.org/x/time", "resilience controlserver/ca"},
+	{"github.com/spiffe/go-spiffe/v2", "identity identity/* mesh mesh/meshtest mesh/internal/engine mesh/internal/tcpadapter mesh/internal/httpadapter " +
+		"mesh/internal/grpcadapter mesh/internal/extauthz resolver/xds resolver/xds/wire controlserver controlserver/ads controlserver/ca controlserver/catalog controlserver/publish controlserver/explain controlserver/cmd/meshctl examples/*"},
+	{"github.com/go-jose/go-jose/v4", "identity/jwt controlserver/ca"},
+	{"istio.io/api/security/v1alpha1", "identity/enroll controlserver/ca"},
 
-	{"net/http", "mesh mesh/meshtest mesh/internal/httpadapter " +
-		"controlserver controlserver/web controlserver/explain controlserver/catalog controlserver/cmd/meshctl examples/*"},
+	{"github.com/envoyproxy/go-control-plane/envoy/service/auth/v3", "mesh/internal/extauthz"},
+
+	{"net/http", "mesh mesh/meshtest mesh/internal/httpadapter mesh/internal/extauthz identity/jwt " +
+		"controlserver controlserver/ca controlserver/web controlserver/explain controlserver/catalog controlserver/cmd/meshctl examples/*"},
 	{"net/http/pprof", "controlserver/web controlserver/cmd/meshctl"},
 }
 

@@ -17,6 +17,8 @@ type Endpoint struct {
 	LocalityWeight uint32
 	// Health is what the control plane knows; only HealthUnknown and Healthy serve.
 	Health Health
+	// MutualTLS says that the endpoint takes the mesh's mTLS (Istio tlsMode "istio").
+	MutualTLS bool
 	// Labels are the workload's labels, as far as the configuration carries them. Not to be modified.
 	Labels map[string]string
 }

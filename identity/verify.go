@@ -46,15 +46,16 @@ func (c *ClientTLS) verify(roots *x509.CertPool, s tls.ConnectionState) error {
 	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: chain, CurrentTime: time.Now()}); err != nil {
 		return fmt.Errorf("server certificate: %w", err)
 	}
+	names := slices.Clone(leaf.DNSNames)
 	for _, uri := range leaf.URIs {
-		if slices.Contains(c.SubjectAltNames, uri.String()) {
+		names = append(names, uri.String())
+	}
+	var wanted []string
+	for _, w := range c.SubjectAltNames {
+		if slices.ContainsFunc(names, w.Is.Holds) {
 			return nil
 		}
+		wanted = append(wanted, w.Is.Value)
 	}
-	for _, name := range leaf.DNSNames {
-		if slices.Contains(c.SubjectAltNames, name) {
-			return nil
-		}
-	}
-	return fmt.Errorf("server certificate: none of its names is %s", strings.Join(c.SubjectAltNames, " or "))
+	return fmt.Errorf("server certificate: none of its names is %s", strings.Join(wanted, " or "))
 }

@@ -58,7 +58,7 @@ func TestAlternativeNames(t *testing.T) {
 		"expired":                {old, oldRoots, []string{spiffe}, "expired"},
 		"another root":           {cert, others, []string{spiffe}, "unknown authority"},
 	} {
-		conf, err := (&ClientTLS{SubjectAltNames: c.names, RootCAs: c.roots}).Config("payments")
+		conf, err := (&ClientTLS{SubjectAltNames: ExactNames(c.names...), RootCAs: c.roots}).Config("payments")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +67,7 @@ func TestAlternativeNames(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	conf, err := (&ClientTLS{SubjectAltNames: []string{spiffe}, RootCAs: roots}).Config("payments")
+	conf, err := (&ClientTLS{SubjectAltNames: ExactNames(spiffe), RootCAs: roots}).Config("payments")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func TestRetryConditions(t *testing.T) {
 		for i, name := range conditions {
 			r := Retry{Attempts: 1, On: 1 << i, Answers: &Answers{
 				Statuses: []int{404},
-				Headers:  []HeaderMatch{{Name: HeaderName{"x-none", "X-None"}}, {Name: HeaderName{"x-again", "X-Again"}, Kind: MatchPrefix, Value: "yes"}},
+				Headers:  []HeaderMatch{{Name: HeaderName{Lower: "x-none", Canonical: "X-None"}}, {Name: HeaderName{Lower: "x-again", Canonical: "X-Again"}, Kind: MatchPrefix, Value: "yes"}},
 			}}
 			want := tc.on&r.On != 0
 			if _, got := r.Next(1, tc.o); got != want {
@@ -87,14 +87,14 @@ func TestUnguardedCallsAreRepeated(t *testing.T) {
 
 func TestHeaderMatch(t *testing.T) {
 	h := web{"K": {"value", "other"}}
-	name := HeaderName{"k", "K"}
+	name := HeaderName{Lower: "k", Canonical: "K"}
 	for _, tc := range []struct {
 		m    HeaderMatch
 		want bool
 	}{
 		{HeaderMatch{Name: name}, true},
-		{HeaderMatch{Name: HeaderName{"l", "L"}}, false},
-		{HeaderMatch{Name: HeaderName{"l", "L"}, Invert: true}, true},
+		{HeaderMatch{Name: HeaderName{Lower: "l", Canonical: "L"}}, false},
+		{HeaderMatch{Name: HeaderName{Lower: "l", Canonical: "L"}, Invert: true}, true},
 		{HeaderMatch{Name: name, Invert: true}, false},
 		{HeaderMatch{Name: name, Kind: MatchExact, Value: "value"}, true},
 		{HeaderMatch{Name: name, Kind: MatchExact, Value: "other"}, false},
@@ -113,7 +113,7 @@ func TestServersAskForPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := func(d time.Duration) string { return time.Now().Add(d).UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT") }
 		unix := func(d time.Duration) string { return strconv.FormatInt(time.Now().Add(d).Unix(), 10) }
-		resets := &Answers{Resets: []ResetHeader{{Name: HeaderName{"x-reset", "X-Reset"}}, {Name: HeaderName{"x-until", "X-Until"}, Unix: true}}, MaxReset: time.Minute}
+		resets := &Answers{Resets: []ResetHeader{{Name: HeaderName{Lower: "x-reset", Canonical: "X-Reset"}}, {Name: HeaderName{Lower: "x-until", Canonical: "X-Until"}, Unix: true}}, MaxReset: time.Minute}
 		for _, tc := range []struct {
 			name    string
 			answers *Answers
@@ -181,7 +181,7 @@ func TestJitter(t *testing.T) {
 }
 
 func TestRetryAllocatesNothing(t *testing.T) {
-	r := Retry{Attempts: 3, On: On5xx | OnRetriableHeaders, Answers: &Answers{Headers: []HeaderMatch{{Name: HeaderName{"x", "X"}}}}}
+	r := Retry{Attempts: 3, On: On5xx | OnRetriableHeaders, Answers: &Answers{Headers: []HeaderMatch{{Name: HeaderName{Lower: "x", Canonical: "X"}}}}}
 	header := web{"Retry-After": {"7"}}
 	ceiling(t, "deciding about a retry", 0, func() {
 		r.Decide(1, Outcome{Status: 200, Header: header})

@@ -66,10 +66,10 @@ type Injection struct {
 
 // The headers by which callers ask for faults (Envoy). A percentage that is missing is the one configured.
 var (
-	delayHeader   = faultHeader{HeaderName{"x-envoy-fault-delay-request", "X-Envoy-Fault-Delay-Request"}, HeaderName{"x-envoy-fault-delay-request-percentage", "X-Envoy-Fault-Delay-Request-Percentage"}}
-	abortHeader   = faultHeader{HeaderName{"x-envoy-fault-abort-request", "X-Envoy-Fault-Abort-Request"}, HeaderName{"x-envoy-fault-abort-request-percentage", "X-Envoy-Fault-Abort-Request-Percentage"}}
-	grpcHeader    = faultHeader{HeaderName{"x-envoy-fault-abort-grpc-request", "X-Envoy-Fault-Abort-Grpc-Request"}, abortHeader.percent}
-	throughHeader = faultHeader{HeaderName{"x-envoy-fault-throughput-response", "X-Envoy-Fault-Throughput-Response"}, HeaderName{"x-envoy-fault-throughput-response-percentage", "X-Envoy-Fault-Throughput-Response-Percentage"}}
+	delayHeader   = faultHeader{HeaderName{Lower: "x-envoy-fault-delay-request", Canonical: "X-Envoy-Fault-Delay-Request"}, HeaderName{Lower: "x-envoy-fault-delay-request-percentage", Canonical: "X-Envoy-Fault-Delay-Request-Percentage"}}
+	abortHeader   = faultHeader{HeaderName{Lower: "x-envoy-fault-abort-request", Canonical: "X-Envoy-Fault-Abort-Request"}, HeaderName{Lower: "x-envoy-fault-abort-request-percentage", Canonical: "X-Envoy-Fault-Abort-Request-Percentage"}}
+	grpcHeader    = faultHeader{HeaderName{Lower: "x-envoy-fault-abort-grpc-request", Canonical: "X-Envoy-Fault-Abort-Grpc-Request"}, abortHeader.percent}
+	throughHeader = faultHeader{HeaderName{Lower: "x-envoy-fault-throughput-response", Canonical: "X-Envoy-Fault-Throughput-Response"}, HeaderName{Lower: "x-envoy-fault-throughput-response-percentage", Canonical: "X-Envoy-Fault-Throughput-Response-Percentage"}}
 )
 
 type faultHeader struct{ value, percent HeaderName }

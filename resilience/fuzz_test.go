@@ -29,7 +29,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add("-1", "Thu, 20 Aug 2026 12:00:07 GMT", "18446744073709551615", "0", uint32(4_000_000_000))
 	f.Fuzz(func(t *testing.T, push, after, reset, until string, attempt uint32) {
 		r := Retry{Attempts: attempt, On: On5xx | OnUnavailable, Answers: &Answers{
-			Resets: []ResetHeader{{Name: HeaderName{"a", "A"}}, {Name: HeaderName{"b", "B"}, Unix: true}}, MaxReset: time.Minute}}
+			Resets: []ResetHeader{{Name: HeaderName{Lower: "a", Canonical: "A"}}, {Name: HeaderName{Lower: "b", Canonical: "B"}, Unix: true}}, MaxReset: time.Minute}}
 		for _, o := range []Outcome{
 			{Status: 503, Header: web{"Retry-After": {after}, "A": {reset}, "B": {until}}},
 			{GRPC: true, Code: 14, Header: metadata{"grpc-retry-pushback-ms": {push}, "retry-after": {after}}},

@@ -1,24 +1,19 @@
 package resilience
 
-// A Header reads the headers of a request, or the headers and trailers of an
-// answer. Reading must not allocate where the protocol's own map does not.
-type Header interface {
-	// Values returns the values of a header; the result is not modified.
-	Values(HeaderName) []string
-}
+import "github.com/weftmesh/weft/internal/match"
+
+// A Header reads the headers of a request, or the headers and trailers of an answer.
+type Header = match.Header
 
 // A HeaderName is a header's name in the forms that the protocols' maps use.
-type HeaderName struct {
-	Lower     string // as in gRPC metadata and HTTP/2
-	Canonical string // as in net/http's Header
-}
+type HeaderName = match.HeaderName
 
 // The headers by which servers, proxies and callers speak of failure and time.
 var (
-	retryAfter       = HeaderName{"retry-after", "Retry-After"}
-	pushback         = HeaderName{"grpc-retry-pushback-ms", "Grpc-Retry-Pushback-Ms"}
-	envoyRateLimited = HeaderName{"x-envoy-ratelimited", "X-Envoy-Ratelimited"}
-	envoyOverloaded  = HeaderName{"x-envoy-overloaded", "X-Envoy-Overloaded"}
+	retryAfter       = HeaderName{Lower: "retry-after", Canonical: "Retry-After"}
+	pushback         = HeaderName{Lower: "grpc-retry-pushback-ms", Canonical: "Grpc-Retry-Pushback-Ms"}
+	envoyRateLimited = HeaderName{Lower: "x-envoy-ratelimited", Canonical: "X-Envoy-Ratelimited"}
+	envoyOverloaded  = HeaderName{Lower: "x-envoy-overloaded", Canonical: "X-Envoy-Overloaded"}
 )
 
 // first returns the first value of a header; there may be no Header at all.

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/weftmesh/weft/internal/match"
 )
 
 // Check returns all that is wrong with a service: what [NewTable] refuses, and
@@ -23,7 +25,7 @@ func Check(s *Service) []error {
 			say("domains: none")
 		}
 		for _, d := range v.Domains {
-			key := toLower(d)
+			key := match.ToLower(d)
 			if first, twice := owner[key]; twice {
 				say("domains: %q belongs to virtual host %q already", d, first)
 			} else {

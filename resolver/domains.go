@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"github.com/weftmesh/weft/internal/match"
 )
 
 // domains finds the virtual host of an authority. Letter case does not count.
@@ -23,7 +25,7 @@ type wildcard struct {
 func newDomains() domains { return domains{exact: map[string]*section{}} }
 
 func (d *domains) add(domain string, to *section) {
-	domain = toLower(domain)
+	domain = match.ToLower(domain)
 	switch {
 	case domain == "*":
 		if d.any == nil {
@@ -60,13 +62,13 @@ func (d *domains) find(authority string) *section {
 	}
 	for _, a := range [...]string{authority, bare} {
 		for i := range d.suffix {
-			if w := &d.suffix[i]; len(a) > len(w.fixed) && hasPrefix(a[len(a)-len(w.fixed):], w.fixed, true) {
+			if w := &d.suffix[i]; len(a) > len(w.fixed) && match.HasPrefix(a[len(a)-len(w.fixed):], w.fixed, true) {
 				return w.to
 			}
 		}
 	}
 	for i := range d.prefix {
-		if w := &d.prefix[i]; len(authority) > len(w.fixed) && hasPrefix(authority, w.fixed, true) {
+		if w := &d.prefix[i]; len(authority) > len(w.fixed) && match.HasPrefix(authority, w.fixed, true) {
 			return w.to
 		}
 	}
@@ -74,11 +76,11 @@ func (d *domains) find(authority string) *section {
 }
 
 func (d *domains) named(authority string) *section {
-	if isLower(authority) {
+	if match.IsLower(authority) {
 		return d.exact[authority]
 	}
 	var buf [262]byte // the longest name in the DNS, ":" and a port; a longer one is copied
-	return d.exact[string(appendLower(buf[:0], authority))]
+	return d.exact[string(match.AppendLower(buf[:0], authority))]
 }
 
 // withoutPort drops ":port". An IPv6 address has one only behind brackets.

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/weftmesh/weft/internal/match"
 )
 
 // FuzzMatch compares Table.Match with the plainest reading of the rules.
@@ -124,7 +126,7 @@ func plainMatch(s *Service, r *Request) int {
 
 // plainHost ranks all domains and takes the best: kind, then as written before without port, then length.
 func plainHost(s *Service, authority string) int {
-	written := toLower(authority)
+	written := match.ToLower(authority)
 	bare := written
 	if m := regexp.MustCompile(`^([^:]*|.*\]):([0-9]*)$`).FindStringSubmatch(strings.ReplaceAll(written, "\n", "\x00")); m != nil {
 		bare = written[:len(m[1])]
@@ -132,7 +134,7 @@ func plainHost(s *Service, authority string) int {
 	best, chosen := 0, -1
 	for i, v := range s.VirtualHosts {
 		for _, d := range v.Domains {
-			d = toLower(d)
+			d = match.ToLower(d)
 			rank := 0
 			switch {
 			case d == "*":
@@ -163,7 +165,7 @@ func plainHost(s *Service, authority string) int {
 func plainRoute(m *Match, r *Request) bool {
 	path, want := r.Path, m.Path.Value
 	if m.Path.IgnoreCase && m.Path.Kind != PathRegex {
-		path, want = toLower(path), toLower(want)
+		path, want = match.ToLower(path), match.ToLower(want)
 	}
 	ok := false
 	switch m.Path.Kind {
@@ -178,14 +180,14 @@ func plainRoute(m *Match, r *Request) bool {
 		ok = plainRegex(want, path)
 	}
 	for _, h := range m.Headers {
-		values := map[string][]string{":method": {r.Method}, ":path": {r.Path}}[toLower(h.Name)]
+		values := map[string][]string{":method": {r.Method}, ":path": {r.Path}}[match.ToLower(h.Name)]
 		if r.Query != "" && h.Name == ":path" {
 			values = []string{r.Path + "?" + r.Query}
 		}
 		if h.Name[0] == ':' {
 			values = slices.DeleteFunc(values, func(v string) bool { return v == "" })
 		} else {
-			values = r.Header.Values(HeaderName{Lower: toLower(h.Name)})
+			values = r.Header.Values(HeaderName{Lower: match.ToLower(h.Name)})
 		}
 		there := len(values) > 0
 		switch {
@@ -220,7 +222,7 @@ func plainRoute(m *Match, r *Request) bool {
 func plainString(m StringMatch, s string) bool {
 	want := m.Value
 	if m.IgnoreCase && m.Kind < StringRegex {
-		s, want = toLower(s), toLower(want)
+		s, want = match.ToLower(s), match.ToLower(want)
 	}
 	switch m.Kind {
 	case StringExact:

@@ -1,5 +1,7 @@
 package resolver
 
+import "github.com/weftmesh/weft/internal/match"
+
 // A Match is the condition of a Route: all of its parts must hold. The zero
 // Match matches every request (Envoy RouteMatch).
 type Match struct {
@@ -33,28 +35,21 @@ type PathMatch struct {
 }
 
 // StringKind says how a StringMatch compares.
-type StringKind uint8
+type StringKind = match.Kind
 
 // The kinds of StringMatch.
 const (
-	StringExact StringKind = iota
-	StringPrefix
-	StringSuffix
-	StringContains
-	StringRegex // the whole string matches (RE2 syntax)
-	// StringPresent is fulfilled by being there.
-	StringPresent
-	// StringRange wants a decimal integer in [Low, High).
-	StringRange
+	StringExact    = match.Exact
+	StringPrefix   = match.Prefix
+	StringSuffix   = match.Suffix
+	StringContains = match.Contains
+	StringRegex    = match.Regex   // the whole string matches (RE2 syntax)
+	StringPresent  = match.Present // is fulfilled by being there
+	StringRange    = match.Range   // wants a decimal integer in [Low, High)
 )
 
 // A StringMatch is a condition on a string.
-type StringMatch struct {
-	Kind       StringKind
-	Value      string
-	IgnoreCase bool // not for StringRegex, StringRange, StringPresent
-	Low, High  int64
-}
+type StringMatch = match.String
 
 // A HeaderMatch is a condition on a header. Of a header with many values they
 // are joined with "," first. An absent header does not match, inverted or not,

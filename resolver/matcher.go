@@ -3,9 +3,10 @@ package resolver
 import (
 	"errors"
 	"fmt"
-	"net/textproto"
 	"regexp"
 	"strings"
+
+	"github.com/weftmesh/weft/internal/match"
 )
 
 // A matcher is a Match made ready.
@@ -30,7 +31,7 @@ func newMatcher(m *Match) (out matcher, errs []error) {
 		out.headers = append(out.headers, c)
 	}
 	for i, q := range m.Query {
-		is, err := newText(q.Is)
+		is, err := q.Is.Compile()
 		if err != nil {
 			errs = append(errs, fmt.Errorf("match.query[%d] %q: %w", i, q.Name, err))
 		}
@@ -74,14 +75,14 @@ func newPath(p PathMatch) (path, error) {
 	case PathSegmentPrefix:
 		c.value = strings.TrimSuffix(c.value, "/") // "/" is the prefix of all
 	case PathRegex:
-		re, err := whole(p.Value)
+		re, err := match.Whole(p.Value)
 		c.re = re
 		return c, err
 	default:
 		return c, fmt.Errorf("unknown kind %d", p.Kind)
 	}
 	if c.fold {
-		c.value = toLower(c.value)
+		c.value = match.ToLower(c.value)
 	}
 	return c, nil
 }
@@ -89,12 +90,12 @@ func newPath(p PathMatch) (path, error) {
 func (p *path) matches(s string) bool {
 	switch p.kind {
 	case PathPrefix:
-		return hasPrefix(s, p.value, p.fold)
+		return match.HasPrefix(s, p.value, p.fold)
 	case PathExact:
-		return len(s) == len(p.value) && hasPrefix(s, p.value, p.fold)
+		return len(s) == len(p.value) && match.HasPrefix(s, p.value, p.fold)
 	case PathSegmentPrefix:
 		n := len(p.value)
-		return hasPrefix(s, p.value, p.fold) && (len(s) == n || s[n] == '/')
+		return match.HasPrefix(s, p.value, p.fold) && (len(s) == n || s[n] == '/')
 	default:
 		return p.re.MatchString(s)
 	}
@@ -114,15 +115,15 @@ const (
 type header struct {
 	part
 	name           HeaderName
-	is             text
+	is             match.Matcher
 	invert         bool
 	missingAsEmpty bool
 }
 
 func newHeader(h HeaderMatch) (header, error) {
-	lower := toLower(h.Name)
+	lower := match.ToLower(h.Name)
 	c := header{
-		name:           HeaderName{Lower: lower, Canonical: textproto.CanonicalMIMEHeaderKey(lower)},
+		name:           match.Named(lower),
 		invert:         h.Invert,
 		missingAsEmpty: h.MissingAsEmpty,
 	}
@@ -143,7 +144,7 @@ func newHeader(h HeaderMatch) (header, error) {
 		}
 	}
 	var err error
-	c.is, err = newText(h.Is)
+	c.is, err = h.Is.Compile()
 	return c, err
 }
 
@@ -152,13 +153,13 @@ func (h *header) matches(r *reading) bool {
 		r.value, r.there = h.read(r.Request)
 		r.last = h
 	}
-	if h.is.kind == StringPresent {
+	if h.is.Kind() == StringPresent {
 		return r.there != h.invert
 	}
 	if !r.there && !h.missingAsEmpty {
 		return false
 	}
-	return h.is.matches(r.value) != h.invert
+	return h.is.Matches(r.value) != h.invert
 }
 
 // A reading is a request and the header that was read of it last: routes that

@@ -5,6 +5,8 @@ import (
 	"iter"
 	"slices"
 	"strings"
+
+	"github.com/weftmesh/weft/internal/match"
 )
 
 // Nearest returns the up to three names that somebody who wrote name most likely
@@ -16,9 +18,9 @@ func Nearest(name string, names iter.Seq[string]) []string {
 		distance int
 	}
 	var found []near
-	name = toLower(name)
+	name = match.ToLower(name)
 	for n := range names {
-		other := toLower(n)
+		other := match.ToLower(n)
 		d := 0
 		switch {
 		case extends(name, other), extends(other, name):

@@ -3,12 +3,14 @@ package resolver
 import (
 	"net/url"
 	"strings"
+
+	"github.com/weftmesh/weft/internal/match"
 )
 
 // A parameter is a QueryMatch made ready.
 type parameter struct {
 	name string
-	is   text
+	is   match.Matcher
 }
 
 // matches looks at the first parameter of that name. Plain names and values are
@@ -22,7 +24,7 @@ func (p *parameter) matches(query string) bool {
 		}
 		name, value, _ := strings.Cut(pair, "=")
 		if unescape(name) == p.name {
-			return p.is.matches(unescape(value))
+			return p.is.Matches(unescape(value))
 		}
 	}
 	return false

@@ -66,6 +66,9 @@ type Cluster struct {
 	HTTP2 bool
 	// TLS is what the endpoints must prove; nil means plaintext.
 	TLS *identity.ClientTLS
+	// AutoTLS speaks TLS only with the endpoints that take it (balancer.Endpoint.MutualTLS), and plaintext with the
+	// others (Istio auto mTLS).
+	AutoTLS bool
 	// Thresholds bound what this process has in flight to the cluster, by priority; nil
 	// means resilience.DefaultThresholds (Envoy circuit_breakers.thresholds).
 	Thresholds *[resilience.Priorities]resilience.Thresholds
@@ -111,6 +114,9 @@ type Inbound struct {
 	Addr string
 	// Serving is what the server says of the calls it takes.
 	Serving resilience.Serving
+	// TLS is what connections must prove, Guard who may call.
+	TLS   identity.ServerTLS
+	Guard identity.Guard
 }
 
 // A Resolver reports services and keeps them current. Its methods are safe for

@@ -276,7 +276,7 @@ func TestClustersDemandTLS(t *testing.T) {
 	secure, good := tlsServer(t)
 	open := (&backend{name: "open"}).serve(t)
 	wrong := good
-	wrong.SubjectAltNames = []string{"spiffe://somebody/else"}
+	wrong.SubjectAltNames = identity.ExactNames("spiffe://somebody/else")
 	for _, tt := range []struct {
 		name string
 		addr string

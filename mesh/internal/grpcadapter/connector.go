@@ -180,7 +180,7 @@ func (ch *channel) update() (left []*conn) {
 func (ch *channel) connect(h engine.Target) *conn {
 	addr, demand := h.Addr(), h.Cluster.TLS
 	for _, n := range ch.conns[addr] {
-		if sameTLS(n.tls, demand) {
+		if n.tls.Equal(demand) {
 			return n
 		}
 	}

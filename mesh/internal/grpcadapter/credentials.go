@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"slices"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -65,12 +64,4 @@ func (c transportCredentials) Clone() credentials.TransportCredentials { return 
 // OverrideServerName implements credentials.TransportCredentials.
 func (transportCredentials) OverrideServerName(string) error {
 	return errors.New("the server name is the cluster's to say")
-}
-
-// sameTLS compares two demands by their content.
-func sameTLS(a, b *identity.ClientTLS) bool {
-	if a == nil || b == nil || a == b {
-		return a == b
-	}
-	return a.ServerName == b.ServerName && a.RootCAs == b.RootCAs && slices.Equal(a.SubjectAltNames, b.SubjectAltNames)
 }

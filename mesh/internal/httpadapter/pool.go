@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -165,13 +164,7 @@ func (p *pool) closeIdle() {
 	}
 }
 
-func (d demand) equal(o demand) bool {
-	if d.name != o.name || d.tls == nil || o.tls == nil {
-		return d == o
-	}
-	return d.tls.ServerName == o.tls.ServerName && d.tls.RootCAs == o.tls.RootCAs &&
-		slices.Equal(d.tls.SubjectAltNames, o.tls.SubjectAltNames)
-}
+func (d demand) equal(o demand) bool { return d.name == o.name && d.tls.Equal(o.tls) }
 
 func newTransport() *http.Transport {
 	return &http.Transport{

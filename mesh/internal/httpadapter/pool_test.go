@@ -27,7 +27,7 @@ func TestTransportsAreSharedByDemand(t *testing.T) {
 			return tr
 		}
 		demand := func(name string, sans ...string) resolver.Cluster {
-			return resolver.Cluster{TLS: &identity.ClientTLS{ServerName: name, SubjectAltNames: sans}}
+			return resolver.Cluster{TLS: &identity.ClientTLS{ServerName: name, SubjectAltNames: identity.ExactNames(sans...)}}
 		}
 		for name, c := range map[string]struct {
 			a, b *http.Transport

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weftmesh/weft/identity"
 	"github.com/weftmesh/weft/mesh/internal/engine"
 	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
@@ -85,7 +86,7 @@ func TestTLSThatDoesNotProveTheName(t *testing.T) {
 	} {
 		m := newMesh(t, Config{}, false)
 		demand := demandOf(s)
-		demand.SubjectAltNames, demand.ServerName = c.names, "payments.internal"
+		demand.SubjectAltNames, demand.ServerName = identity.ExactNames(c.names...), "payments.internal"
 		m.serve(resolver.Cluster{TLS: demand}, resilience.Policy{}, addr(s))
 		resp, err := m.RoundTrip(request(t, "GET", "http://payments/", nil))
 		if c.ok {

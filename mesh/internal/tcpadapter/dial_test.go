@@ -203,11 +203,11 @@ func TestTLS(t *testing.T) {
 		ok     bool
 	}{
 		"name":            {identity.ClientTLS{ServerName: "example.com", RootCAs: roots}, true},
-		"san":             {identity.ClientTLS{SubjectAltNames: []string{"example.com"}, RootCAs: roots}, true},
+		"san":             {identity.ClientTLS{SubjectAltNames: identity.ExactNames("example.com"), RootCAs: roots}, true},
 		"other name":      {identity.ClientTLS{RootCAs: roots}, false}, // the name called, ledger
-		"other san":       {identity.ClientTLS{ServerName: "example.com", SubjectAltNames: []string{"ledger"}, RootCAs: roots}, false},
+		"other san":       {identity.ClientTLS{ServerName: "example.com", SubjectAltNames: identity.ExactNames("ledger"), RootCAs: roots}, false},
 		"other root":      {identity.ClientTLS{ServerName: "example.com"}, false},
-		"san, other root": {identity.ClientTLS{SubjectAltNames: []string{"example.com"}}, false},
+		"san, other root": {identity.ClientTLS{SubjectAltNames: identity.ExactNames("example.com")}, false},
 	} {
 		e, m := newEngine(t)
 		m.set(resolver.Cluster{TLS: &c.demand}, resilience.Policy{}, addr)

@@ -160,9 +160,9 @@ func (g gen) cluster() Cluster {
 	c.ConnectTimeout = g.duration()
 	c.HTTP2 = g.chance(2)
 	if g.chance(2) {
-		c.TLS = &identity.ClientTLS{SubjectAltNames: list(g, 2, func(int) string {
+		c.TLS = &identity.ClientTLS{SubjectAltNames: identity.ExactNames(list(g, 2, func(int) string {
 			return []string{"spiffe://td/ns/" + g.word(), g.word() + ".test"}[g.IntN(2)]
-		})}
+		})...)}
 		if g.chance(2) {
 			c.TLS.ServerName = g.word() + ".test"
 		}

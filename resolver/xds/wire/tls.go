@@ -82,14 +82,14 @@ func decodeRoots(p *place, v *tlsv3.CertificateValidationContext) string {
 	return pem
 }
 
-func decodeNames(p *place, v *tlsv3.CertificateValidationContext) []string {
-	var names []string
+func decodeNames(p *place, v *tlsv3.CertificateValidationContext) []identity.SubjectAltName {
+	var names []identity.SubjectAltName
 	exact := func(field string, i int, m *matcherv3.StringMatcher) {
 		q := p.at(field, i)
 		if s, ok := m.GetMatchPattern().(*matcherv3.StringMatcher_Exact); !ok || s.Exact == "" || m.GetIgnoreCase() {
 			q.refuse("", "only an exact name is supported")
 		} else {
-			names = append(names, s.Exact)
+			names = append(names, identity.ExactNames(s.Exact)...)
 		}
 	}
 	for i, m := range v.GetMatchTypedSubjectAltNames() {
@@ -117,12 +117,12 @@ func encodeTLS(t *identity.ClientTLS, http2 bool) *corev3.TransportSocket {
 	}
 	for _, name := range t.SubjectAltNames {
 		kind := tlsv3.SubjectAltNameMatcher_DNS
-		if strings.Contains(name, "://") {
+		if strings.Contains(name.Is.Value, "://") {
 			kind = tlsv3.SubjectAltNameMatcher_URI
 		}
 		v.MatchTypedSubjectAltNames = append(v.MatchTypedSubjectAltNames, &tlsv3.SubjectAltNameMatcher{
 			SanType: kind,
-			Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: name}},
+			Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: name.Is.Value}},
 		})
 	}
 	common := &tlsv3.CommonTlsContext{

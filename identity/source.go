@@ -1,0 +1,24 @@
+package identity
+
+import (
+	"context"
+
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+)
+
+// A Source has what a process proves who it is with, and what it believes others by: its X509-SVID, and the bundles of the
+// trust domains it trusts. It is asked for both at each handshake, so that what is rotated is in use at once. Its methods
+// are safe for concurrent use, do not block on the network, and fail while there is nothing yet.
+//
+// The sources are in the packages below this one; a workloadapi.X509Source of go-spiffe is one too.
+type Source interface {
+	x509svid.Source
+	x509bundle.Source
+}
+
+// A Waiter is a Source that may have nothing at first.
+type Waiter interface {
+	// Ready waits until there is an SVID and a bundle. The error says in one sentence what is missing and why.
+	Ready(ctx context.Context) error
+}
