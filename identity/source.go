@@ -1,3 +1,5 @@
+// Package identity says who calls and who may: what a process proves who it is with, how it verifies others, and the rules
+// that let calls in. What stands here decides and does not act: it calls no network and opens no connection.
 package identity
 
 import (
