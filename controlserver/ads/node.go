@@ -11,6 +11,7 @@ import (
 // It is immutable, and one value for as long as the stream lives.
 type Node struct {
 	ID             string
+	Identity       string            // SPIFFE ID that it has proved; empty if it was not asked to
 	Service        string            // metadata WEFT_SERVICE without its namespace
 	Namespace      string            // that of WEFT_SERVICE, or metadata NAMESPACE, or that of a four-part id's domain
 	ServiceAccount string            // metadata SERVICE_ACCOUNT

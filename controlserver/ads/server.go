@@ -35,10 +35,21 @@ type Observer interface {
 	StreamClosed(stream uint64, clean bool)
 }
 
-// Config of a Server. The zero value serves, unobserved, with default limits.
+// An Identity is who a client has proved to be.
+type Identity struct {
+	ID    string    // SPIFFE ID
+	Until time.Time // when the proof ends, and with it the stream; zero is never
+}
+
+// Config of a Server. The zero value serves, unobserved, with default limits, whoever asks.
 type Config struct {
 	Observer Observer
-	Limits   Limits
+	// Identify says who the client is that a stream's context is of. Its error, a gRPC status, refuses the stream. nil asks nobody to
+	// prove anything.
+	Identify func(context.Context) (Identity, error)
+	// Admit says whether a client that calls itself that node may be served. Its error, a gRPC status, refuses the stream. nil admits all.
+	Admit  func(*Node) error
+	Limits Limits
 	// Warmup is for how long after New a client that brings resources from an
 	// earlier stream is not answered: where clients themselves feed the
 	// configuration, it is not whole before they are back, and such a client has
@@ -53,6 +64,8 @@ type Server struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
 
 	observer  Observer
+	identify  func(context.Context) (Identity, error)
+	admits    func(*Node) error
 	limits    Limits
 	warm      time.Time // from when on returning clients are answered
 	log       *slog.Logger
@@ -79,6 +92,8 @@ type publication struct {
 func New(cfg Config) *Server {
 	return &Server{
 		observer: cfg.Observer,
+		identify: cfg.Identify,
+		admits:   cfg.Admit,
 		limits:   cfg.Limits.withDefaults(),
 		warm:     time.Now().Add(cfg.Warmup),
 		log:      cmp.Or(cfg.Logger, slog.Default()),
@@ -116,16 +131,23 @@ func (s *Server) DeltaAggregatedResources(g discoveryv3.AggregatedDiscoveryServi
 }
 
 func (s *Server) serve(g grpc.ServerStream, p Protocol) error {
-	st, err := s.admit(g, p)
+	var who Identity
+	if s.identify != nil {
+		var err error
+		if who, err = s.identify(g.Context()); err != nil {
+			return err
+		}
+	}
+	st, err := s.admit(g, p, who)
 	if err != nil {
 		return err
 	}
 	return st.serve()
 }
 
-func (s *Server) admit(g grpc.ServerStream, p Protocol) (*stream, error) {
+func (s *Server) admit(g grpc.ServerStream, p Protocol, who Identity) (*stream, error) {
 	st := &stream{
-		server: s, grpc: g, protocol: p, peer: peerOf(g.Context()), since: time.Now(),
+		server: s, grpc: g, protocol: p, peer: peerOf(g.Context()), identity: who, since: time.Now(),
 		opened: make(chan struct{}), over: make(chan struct{}),
 	}
 	s.mu.Lock()
@@ -144,6 +166,24 @@ func (s *Server) admit(g grpc.ServerStream, p Protocol) (*stream, error) {
 }
 
 var errLeaving = status.Error(codes.Unavailable, "the control server is shutting down; connect again")
+
+// Evict ends the streams of the nodes that gone names, with err, a gRPC status, and returns how many there were. They are not
+// held off from coming again: that is Config.Admit's business.
+func (s *Server) Evict(gone func(*Node) bool, err error) (n int) {
+	s.mu.Lock()
+	streams := s.all()
+	s.mu.Unlock()
+	for _, st := range streams {
+		st.mu.Lock()
+		node := st.node
+		st.mu.Unlock()
+		if node != nil && gone(node) {
+			st.end(err)
+			n++
+		}
+	}
+	return n
+}
 
 // forget is the last a stream does.
 func (s *Server) forget(st *stream) {

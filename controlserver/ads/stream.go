@@ -25,6 +25,7 @@ type stream struct {
 	id       uint64
 	protocol Protocol
 	peer     netip.AddrPort
+	identity Identity
 	since    time.Time
 
 	opened chan struct{} // closed when the node is known
@@ -62,9 +63,15 @@ func (st *stream) serve() error {
 	case <-first.C:
 		st.end(status.Errorf(codes.DeadlineExceeded, "no request within %v", st.server.limits.FirstRequest))
 	}
+	if until := st.identity.Until; !until.IsZero() {
+		outlived := time.AfterFunc(time.Until(until), func() { st.end(errOutlived) })
+		defer outlived.Stop()
+	}
 	<-st.over
 	return st.err
 }
+
+var errOutlived = status.Error(codes.Unauthenticated, "the certificate of this connection has expired; connect again with the new one")
 
 // end ends the stream, once: the client is told err, nil meaning OK.
 func (st *stream) end(err error) {
@@ -287,6 +294,12 @@ func (st *stream) open(p *corev3.Node) error {
 		return err
 	}
 	n := newNode(p, st.peer)
+	n.Identity = st.identity.ID
+	if admits := st.server.admits; admits != nil {
+		if err := admits(n); err != nil {
+			return err
+		}
+	}
 	st.mu.Lock()
 	st.node = n
 	for k := range st.subs {
