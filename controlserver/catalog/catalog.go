@@ -23,6 +23,9 @@ type Catalog struct {
 	routes          map[string][]*VirtualService
 	rules           map[string]map[string][]*Object // namespace -> host -> DestinationRules, oldest first
 	traffic         traffic
+	mesh            *MeshConfig
+	meshObject      *Object // nil if there is no MeshConfig
+	protection      protection
 }
 
 // Merge makes one catalog of what all sources report. Of several objects with
@@ -47,10 +50,12 @@ func Merge(fragments ...Fragment) *Catalog {
 	slices.SortFunc(c.objects, func(a, b *Object) int {
 		return cmp.Or(older(a, b), cmp.Compare(a.Kind, b.Kind))
 	})
+	c.addMesh()
 	c.addServices(workloads)
 	c.addVirtualServices()
 	c.addDestinationRules()
 	c.addTrafficPolicies()
+	c.addProtection()
 	return c
 }
 

@@ -13,7 +13,7 @@ func (k *checker) trafficPolicy(p *policy) {
 	k.shadowed(p)
 	t := p.Traffic.Target
 	if t == nil {
-		if f := p.Traffic.From; f != nil && f.Namespace != "" && f.Namespace != p.Namespace && p.Namespace != RootNamespace {
+		if f := p.Traffic.From; f != nil && f.Namespace != "" && f.Namespace != p.Namespace && p.Namespace != k.mesh.RootNamespace {
 			k.warn(p.Object, "spec.from.namespace", "callers in %s do not obey it: without a target it is for those in %s", f.Namespace, p.Namespace)
 		}
 		return
@@ -32,16 +32,16 @@ func (k *checker) trafficPolicy(p *policy) {
 	if t.Route != "" {
 		k.targetRoute(p, s)
 	}
-	if p.Namespace == s.Namespace || p.Namespace == RootNamespace {
+	if p.Namespace == s.Namespace || p.Namespace == k.mesh.RootNamespace {
 		return
 	}
 	if p.Traffic.Server != nil {
 		k.warn(p.Object, "spec.server", "the servers of %s do not obey it: it would have to stand in their namespace, %s, or in %s",
-			s.Host, s.Namespace, RootNamespace)
+			s.Host, s.Namespace, k.mesh.RootNamespace)
 	}
 	if f := p.Traffic.From; f != nil && f.Namespace != "" && f.Namespace != p.Namespace {
 		k.warn(p.Object, "spec.from.namespace", "callers in %s do not obey it: it would have to stand in their namespace, in %s or in %s",
-			f.Namespace, s.Namespace, RootNamespace)
+			f.Namespace, s.Namespace, k.mesh.RootNamespace)
 	}
 }
 

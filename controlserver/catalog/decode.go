@@ -122,10 +122,19 @@ func (d *decoder) mapField(n *yaml.Node, m protoreflect.Message, fd protoreflect
 		d.report(n, p, Error, "must be an object, not %s", describe(n))
 		return
 	}
-	// Every map of the kinds read here has string keys.
+	// Every map of the kinds read here has strings for keys, or the numbers of ports.
 	entries := m.Mutable(fd).Map()
 	for _, f := range fields(n) {
 		fp, key := p.key(f.key.Value), protoreflect.ValueOfString(f.key.Value).MapKey()
+		if fd.MapKey().Kind() != protoreflect.StringKind {
+			value, ok := d.scalar(f.key, fd.MapKey(), fp)
+			if !ok {
+				continue
+			}
+			if key = value.MapKey(); entries.Has(key) {
+				d.report(f.key, fp, Error, "%s given twice", f.key.Value)
+			}
+		}
 		v := resolve(f.value)
 		if fd.MapValue().Message() == nil {
 			if value, ok := d.scalar(v, fd.MapValue(), fp); ok {

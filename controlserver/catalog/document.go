@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/proto"
 	networking "istio.io/api/networking/v1alpha3"
+	security "istio.io/api/security/v1beta1"
 )
 
 // A document becomes an object, or findings.
@@ -229,8 +230,7 @@ func (d *document) spec(n, spec *yaml.Node) {
 		d.report(n, root, Error, "is missing")
 		return
 	}
-	if d.object.Kind == KindTrafficPolicy {
-		d.traffic(spec, root)
+	if d.ours(spec, root) {
 		return
 	}
 	var m proto.Message
@@ -243,12 +243,21 @@ func (d *document) spec(n, spec *yaml.Node) {
 		m = &networking.VirtualService{}
 	case KindDestinationRule:
 		m = &networking.DestinationRule{}
+	case KindPeerAuthentication:
+		m = &security.PeerAuthentication{}
+	case KindRequestAuthentication:
+		m = &security.RequestAuthentication{}
+	case KindAuthorizationPolicy:
+		m = &security.AuthorizationPolicy{}
 	}
-	kind := d.object.Kind
+	kind, schema := d.object.Kind, ""
+	if served[kind] == nil {
+		schema = "*"
+	}
 	dec := decoder{report: d.report, served: served[kind], instead: instead[kind], zeros: zeros[kind]}
-	dec.message(spec, m.ProtoReflect(), root, "")
+	dec.message(spec, m.ProtoReflect(), root, schema)
 	o := &d.object
-	o.Spec, o.source = m, newSource(d.text, d.first, d.nth, d.prefix)
+	o.Spec = m
 	v := validator{report: func(p *path, s Severity, message string) {
 		field := p.String()
 		if len(d.findings) <= maxFindings {

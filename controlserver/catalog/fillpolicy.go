@@ -10,22 +10,50 @@ import (
 	"github.com/weftmesh/weft/controlserver/trafficpolicy"
 )
 
-// traffic decodes and checks the spec of a TrafficPolicy.
-func (d *document) traffic(spec *yaml.Node, root *path) {
+// ours decodes and checks the spec of a kind that is ours; it reports false for all others.
+func (d *document) ours(spec *yaml.Node, root *path) bool {
 	o := &d.object
-	o.Traffic, o.source = &trafficpolicy.Spec{}, newSource(d.text, d.first, d.nth, d.prefix)
+	o.source = newSource(d.text, d.first, d.nth, d.prefix)
+	switch o.Kind {
+	case KindTrafficPolicy:
+		o.Traffic = &trafficpolicy.Spec{}
+		d.fill(spec, root, reflect.ValueOf(o.Traffic).Elem(), func() []trafficpolicy.Finding { return o.Traffic.Check(o.policyName()) })
+		d.names(root)
+	case KindMeshConfig:
+		o.Mesh = &MeshConfig{}
+		d.fill(spec, root, reflect.ValueOf(o.Mesh).Elem(), func() []trafficpolicy.Finding {
+			return trafficpolicy.Fields(reflect.ValueOf(o.Mesh).Elem())
+		})
+	case KindRevocation:
+		o.Revocation = &Revocation{}
+		d.fill(spec, root, reflect.ValueOf(o.Revocation).Elem(), func() []trafficpolicy.Finding {
+			return trafficpolicy.Fields(reflect.ValueOf(o.Revocation).Elem())
+		})
+	default:
+		return false
+	}
+	return true
+}
+
+// fill decodes a spec into v, and checks it.
+func (d *document) fill(spec *yaml.Node, root *path, v reflect.Value, check func() []trafficpolicy.Finding) {
 	var said []string // what a block lacks is not said where the field that it lacks is wrong
 	f := filler{report: func(n *yaml.Node, p *path, s Severity, format string, args ...any) {
 		said = append(said, p.String())
 		d.report(n, p, s, format, args...)
 	}}
-	f.object(spec, reflect.ValueOf(o.Traffic).Elem(), root)
-	for _, finding := range o.Traffic.Check(o.policyName()) {
+	f.object(spec, v, root)
+	for _, finding := range check() {
 		field := strings.TrimSuffix(root.String()+"."+finding.Field, ".")
 		if !slices.ContainsFunc(said, func(f string) bool { return f == field || strings.HasPrefix(f, field+".") }) {
-			d.reportLine(o.At(field).Line, field, Error, finding.Message)
+			d.reportLine(d.object.At(field).Line, field, Error, finding.Message)
 		}
 	}
+}
+
+// names checks the names of hosts, namespaces and labels in a TrafficPolicy.
+func (d *document) names(root *path) {
+	o := &d.object
 	v := validator{report: func(p *path, s Severity, message string) {
 		d.reportLine(o.At(p.String()).Line, p.String(), s, message)
 	}}

@@ -158,8 +158,12 @@ func (l *LastGood) keep(chosen map[Key]Object, found []Finding) {
 
 // same reports whether two versions say the same.
 func same(a, b Object) bool {
-	return a.Spec == b.Spec && a.Traffic == b.Traffic || a.Created.Equal(b.Created) && maps.Equal(a.Labels, b.Labels) &&
-		maps.Equal(a.Annotations, b.Annotations) && proto.Equal(a.Spec, b.Spec) && reflect.DeepEqual(a.Traffic, b.Traffic)
+	if a.Spec == b.Spec && a.Traffic == b.Traffic && a.Mesh == b.Mesh && a.Revocation == b.Revocation {
+		return true
+	}
+	return a.Created.Equal(b.Created) && maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations) &&
+		proto.Equal(a.Spec, b.Spec) && slices.Equal(a.required, b.required) && reflect.DeepEqual(a.Traffic, b.Traffic) &&
+		reflect.DeepEqual(a.Mesh, b.Mesh) && reflect.DeepEqual(a.Revocation, b.Revocation)
 }
 
 func byPosition(a, b Object) int {

@@ -57,8 +57,8 @@ func TestParseFindings(t *testing.T) {
 			[]string{"error f:1: VirtualService/demo/v: apiVersion: apps/v1 is not one of networking.istio.io/v1, networking.istio.io/v1beta1, networking.istio.io/v1alpha3"}},
 		{"unknown kind", strings.Replace(rule(route), "kind: VirtualService", "kind: VirtualServce", 1),
 			[]string{`error f:2: VirtualServce/demo/v: unknown kind "VirtualServce"; did you mean "VirtualService"?`}},
-		{"kind of another issue", "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p}\nspec: {}\n",
-			[]string{"warning f:2: PeerAuthentication/default/p: kind PeerAuthentication is not supported yet"}},
+		{"kind of another issue", "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: p}\nspec: {}\n",
+			[]string{"warning f:2: Sidecar/default/p: kind Sidecar is not supported yet"}},
 		{"unknown field", rule(route + "\n    tiemout: 1s"),
 			[]string{`error f:8: VirtualService/demo/v: spec.http[0].tiemout: unknown field "tiemout"; did you mean "timeout"?`}},
 		{"field of another issue", rule(route + "\n    rewrite: {uri: /x}"),
@@ -303,7 +303,9 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 		for _, o := range objects {
-			if o.Name == "" || o.Namespace == "" || (o.Spec == nil) == (o.Traffic == nil) {
+			specs := map[bool]int{o.Spec != nil: 1}[true] + map[bool]int{o.Traffic != nil: 1}[true] +
+				map[bool]int{o.Mesh != nil: 1}[true] + map[bool]int{o.Revocation != nil: 1}[true]
+			if o.Name == "" || o.Namespace == "" || specs != 1 {
 				t.Errorf("object without a name or spec: %+v", o)
 			}
 			if o.Traffic != nil {

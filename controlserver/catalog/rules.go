@@ -36,7 +36,7 @@ func (d *DestinationRule) Subset(name string) (*networking.Subset, bool) {
 // Several for one host in one namespace are merged: the subsets of all, the
 // trafficPolicy of the oldest that has one (Istio). Nil if there is none.
 func (c *Catalog) DestinationRule(namespace string, service *Service) *DestinationRule {
-	for _, ns := range [...]string{namespace, service.Namespace, RootNamespace} {
+	for _, ns := range [...]string{namespace, service.Namespace, c.mesh.RootNamespace} {
 		hosts := c.rules[ns]
 		if hosts == nil {
 			continue

@@ -1,9 +1,8 @@
 package catalog
 
 import (
+	"maps"
 	"slices"
-
-	"github.com/weftmesh/weft/controlserver/trafficpolicy"
 )
 
 // served holds the fields that take effect, by kind and path without indexes:
@@ -33,7 +32,9 @@ var served = map[string]map[string]bool{
 		"http.retries.retryRemoteLocalities": true, "http.fault": true,
 	},
 	KindDestinationRule: destinationRuleFields(),
-	KindTrafficPolicy:   nil, // all of it
+	// All of these.
+	KindTrafficPolicy: nil, KindMeshConfig: nil, KindRevocation: nil,
+	KindPeerAuthentication: nil, KindRequestAuthentication: nil, KindAuthorizationPolicy: nil,
 }
 
 // policyBlocks are the fields served in the blocks that stand in a traffic policy and per port alike.
@@ -116,8 +117,11 @@ func destinationRuleZeros() map[string]string {
 
 // versions are those in which a served kind is written.
 func versions(kind string) []string {
-	if kind == KindTrafficPolicy {
-		return []string{trafficpolicy.Version}
+	switch kind {
+	case KindTrafficPolicy, KindMeshConfig, KindRevocation:
+		return []string{Version}
+	case KindPeerAuthentication, KindRequestAuthentication, KindAuthorizationPolicy:
+		return []string{"security.istio.io/v1", "security.istio.io/v1beta1"}
 	}
 	return []string{"networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"}
 }
@@ -125,7 +129,6 @@ func versions(kind string) []string {
 // notYet are kinds of the mesh that are known and take no effect yet, by group.
 var notYet = map[string][]string{
 	"networking.istio.io": {"Gateway", "Sidecar", "WorkloadGroup", "EnvoyFilter", "ProxyConfig"},
-	"security.istio.io":   {"AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"},
 	"telemetry.istio.io":  {"Telemetry"},
 	"extensions.istio.io": {"WasmPlugin"},
 	"gateway.networking.k8s.io": {
@@ -139,7 +142,7 @@ var notYet = map[string][]string{
 
 // kinds returns every kind there is a use for.
 func kinds() []string {
-	all := []string{KindServiceEntry, KindWorkloadEntry, KindVirtualService, KindDestinationRule, KindTrafficPolicy}
+	all := slices.Collect(maps.Keys(served))
 	for _, names := range notYet {
 		all = append(all, names...)
 	}

@@ -91,7 +91,7 @@ func (c *Catalog) addServed() {
 // the service that the route leads to. The same arguments return the same pointers.
 func (c *Catalog) ClientPolicy(caller trafficpolicy.Caller, service *Service, port uint32, route string) trafficpolicy.Calls {
 	var found []candidate
-	namespaces := []string{caller.Namespace, service.Namespace, RootNamespace}
+	namespaces := []string{caller.Namespace, service.Namespace, c.mesh.RootNamespace}
 	for place, ns := range namespaces {
 		hosts := c.traffic.byHost[ns]
 		if hosts == nil || slices.Index(namespaces, ns) < place {
@@ -114,7 +114,7 @@ func (c *Catalog) ClientPolicy(caller trafficpolicy.Caller, service *Service, po
 			consider(hosts[pattern], width)
 			width++
 		}
-		if place != 1 || ns == RootNamespace {
+		if place != 1 || ns == c.mesh.RootNamespace {
 			consider(hosts[""], width) // a default is for the callers of its namespace, not for those of its services
 		}
 	}
@@ -128,7 +128,7 @@ func (c *Catalog) ClientPolicy(caller trafficpolicy.Caller, service *Service, po
 // ServerPolicy returns what TrafficPolicies say of the calls that a process serves.
 func (c *Catalog) ServerPolicy(w trafficpolicy.Workload) trafficpolicy.Serving {
 	served := c.servedBy(w)
-	namespaces := []string{cmp.Or(w.Namespace, DefaultNamespace), RootNamespace}
+	namespaces := []string{cmp.Or(w.Namespace, DefaultNamespace), c.mesh.RootNamespace}
 	var found []candidate
 	for place, ns := range slices.Compact(namespaces) {
 		hosts := c.traffic.byHost[ns]

@@ -25,6 +25,13 @@ func (s *Spec) Check(name string) []Finding {
 	return c.found
 }
 
+// Fields returns what is wrong with fields by their types and tags alone, of the spec of any kind that is ours.
+func Fields(spec reflect.Value) []Finding {
+	var c checker
+	c.rules(spec, "", "")
+	return c.found
+}
+
 // A checker collects findings, one a field.
 type checker struct{ found []Finding }
 
