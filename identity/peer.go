@@ -1,7 +1,12 @@
 package identity
 
 import (
+	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
@@ -18,8 +23,28 @@ type Peer struct {
 	Claims []Claims
 }
 
+// PeerOf is who is on the other side of a connection that a configuration of [ServerTLS] or [ClientTLS] has shaken hands for, which
+// verified it: nothing is verified again. Of any other connection, and of one that an Insecure ClientTLS made, it would say what nobody
+// has proved: there [Verify] is to be asked. Who has no certificate has a Peer without one; certificates without a SPIFFE ID have a zero ID.
+func PeerOf(state tls.ConnectionState) (*Peer, error) {
+	if !state.HandshakeComplete {
+		return nil, errors.New("peer: the TLS handshake is not complete")
+	}
+	p := &Peer{Certificates: state.PeerCertificates, ServerName: state.ServerName, Protocol: state.NegotiatedProtocol}
+	if len(p.Certificates) == 0 || !slices.ContainsFunc(p.Certificates[0].URIs, isSPIFFE) {
+		return p, nil
+	}
+	var err error
+	if p.ID, err = IDOf(p.Certificates[0]); err != nil {
+		return nil, fmt.Errorf("peer certificate: %w", err)
+	}
+	return p, nil
+}
+
 // Secure reports whether the connection is TLS with a verified certificate.
 func (p *Peer) Secure() bool { return p != nil && len(p.Certificates) > 0 }
+
+func isSPIFFE(u *url.URL) bool { return u.Scheme == "spiffe" }
 
 // Claims is what a verified JWT says.
 type Claims struct {

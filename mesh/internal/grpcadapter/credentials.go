@@ -39,7 +39,7 @@ func shake(ctx context.Context, demand *identity.ClientTLS, authority string, ra
 	if err != nil {
 		called = authority // without a port
 	}
-	config, err := demand.Config(called)
+	config, err := demand.Config(called, nil, nil)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -144,7 +144,7 @@ func (p *pool) sweep(known map[demand]*secure) map[demand]*secure {
 
 func (p *pool) config(d demand) (*tls.Config, error) {
 	if d.tls != nil {
-		return d.tls.Config(d.name)
+		return d.tls.Config(d.name, nil, nil)
 	}
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}
 	if p.tls != nil {

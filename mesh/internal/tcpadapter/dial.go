@@ -85,7 +85,7 @@ func (d *dialing) tls(c *resolver.Cluster) (*tls.Config, error) {
 	if host, _, err := net.SplitHostPort(called); err == nil {
 		called = host
 	}
-	conf, err := c.TLS.Config(called)
+	conf, err := c.TLS.Config(called, nil, nil)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: tls: %w", c.Name, err)
 	}

@@ -51,14 +51,15 @@ func TestAlternativeNames(t *testing.T) {
 		names []string
 		wrong string // in the error; empty means none
 	}{
-		"uri":                    {cert, roots, []string{"x", spiffe}, ""},
-		"dns, literally":         {cert, roots, []string{"*.shop.test"}, ""},
-		"a wildcard does not do": {cert, roots, []string{"payments.shop.test"}, "none of its names"},
-		"prefix of the uri":      {cert, roots, []string{"spiffe://td/ns/shop"}, "none of its names"},
-		"expired":                {old, oldRoots, []string{spiffe}, "expired"},
-		"another root":           {cert, others, []string{spiffe}, "unknown authority"},
+		"uri":                      {cert, roots, []string{"x", spiffe}, ""},
+		"dns, literally":           {cert, roots, []string{"*.shop.test"}, ""},
+		"a label for the wildcard": {cert, roots, []string{"payments.shop.test"}, ""},
+		"two labels for it":        {cert, roots, []string{"a.payments.shop.test"}, "none of its names"},
+		"prefix of the uri":        {cert, roots, []string{"spiffe://td/ns/shop"}, "none of its names"},
+		"expired":                  {old, oldRoots, []string{spiffe}, "expired"},
+		"another root":             {cert, others, []string{spiffe}, "unknown authority"},
 	} {
-		conf, err := (&ClientTLS{SubjectAltNames: ExactNames(c.names...), RootCAs: c.roots}).Config("payments")
+		conf, err := (&ClientTLS{SubjectAltNames: ExactNames(c.names...), RootCAs: c.roots}).Config("payments", nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +68,7 @@ func TestAlternativeNames(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	conf, err := (&ClientTLS{SubjectAltNames: ExactNames(spiffe), RootCAs: roots}).Config("payments")
+	conf, err := (&ClientTLS{SubjectAltNames: ExactNames(spiffe), RootCAs: roots}).Config("payments", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +79,7 @@ func TestAlternativeNames(t *testing.T) {
 
 func TestNameThatIsSent(t *testing.T) {
 	for want, c := range map[string]ClientTLS{"payments": {}, "internal": {ServerName: "internal"}} {
-		conf, err := c.Config("payments")
+		conf, err := c.Config("payments", nil, nil)
 		if err != nil || conf.ServerName != want || conf.InsecureSkipVerify {
 			t.Errorf("%+v: %+v, %v", c, conf, err)
 		}
