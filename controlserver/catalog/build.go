@@ -95,6 +95,11 @@ func (b *builder) declare(o *Object, se *networking.ServiceEntry) {
 		for _, a := range se.GetAddresses() {
 			b.address(s, a)
 		}
+		for _, san := range se.GetSubjectAltNames() {
+			if !slices.Contains(s.SubjectAltNames, san) {
+				s.SubjectAltNames = append(s.SubjectAltNames, san)
+			}
+		}
 		ports := b.ports(s, o, se)
 		b.fill(s, o, se, ports)
 	}

@@ -181,27 +181,6 @@ func (v *validator) outlierDetection(p *path, o *networking.OutlierDetection) {
 	v.percent(p.field("minHealthPercent"), float64(o.GetMinHealthPercent()))
 }
 
-func (v *validator) clientTLS(p *path, t *networking.ClientTLSSettings) {
-	if t == nil {
-		return
-	}
-	files := t.GetClientCertificate() != "" || t.GetPrivateKey() != "" || t.GetCaCertificates() != "" || t.GetCaCrl() != ""
-	if t.GetCredentialName() != "" && files {
-		v.fail(p.field("credentialName"), "stands for the certificate files: give one or the other")
-	}
-	if t.GetInsecureSkipVerify().GetValue() && (t.GetCaCertificates() != "" || t.GetCredentialName() != "" || len(t.GetSubjectAltNames()) > 0) {
-		v.fail(p.field("insecureSkipVerify"), "turns off what caCertificates, credentialName and subjectAltNames ask for")
-	}
-	if t.GetMode() == networking.ClientTLSSettings_MUTUAL && t.GetCredentialName() == "" {
-		if t.GetClientCertificate() == "" {
-			v.fail(p.field("clientCertificate"), "is missing, and mode is MUTUAL")
-		}
-		if t.GetPrivateKey() == "" {
-			v.fail(p.field("privateKey"), "is missing, and mode is MUTUAL")
-		}
-	}
-}
-
 func prime(n uint64) bool {
 	if n < 2 {
 		return false

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"fmt"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -28,6 +29,43 @@ func (d *DestinationRule) Subset(name string) (*networking.Subset, bool) {
 		}
 	}
 	return nil, false
+}
+
+// TLS returns the tls that holds for the calls to a port of the service, as callers name it, in a subset ("" is none), and
+// the object and field that say so; nil if there is none. That of the subset takes the place of that of the whole,
+// and settings of the port that of all ports, also where they leave tls out (Istio).
+func (d *DestinationRule) TLS(subset string, port uint32) (tls *networking.ClientTLSSettings, from *Object, field string) {
+	if d == nil {
+		return nil, nil, ""
+	}
+	take := func(p *networking.TrafficPolicy, o *Object, at string) {
+		if p.GetTls() != nil {
+			tls, from, field = p.GetTls(), o, at+".tls"
+		}
+		for i, l := range p.GetPortLevelSettings() {
+			if l.GetPort().GetNumber() == port {
+				tls, from, field = l.GetTls(), o, fmt.Sprintf("%s.portLevelSettings[%d].tls", at, i)
+			}
+		}
+	}
+	for _, o := range d.Objects {
+		if p := o.Spec.(*networking.DestinationRule).GetTrafficPolicy(); p != nil {
+			take(p, o, "spec.trafficPolicy")
+			break
+		}
+	}
+	for _, o := range d.Objects {
+		subsets := o.Spec.(*networking.DestinationRule).GetSubsets()
+		i := slices.IndexFunc(subsets, func(s *networking.Subset) bool { return s.GetName() == subset })
+		if i >= 0 {
+			take(subsets[i].GetTrafficPolicy(), o, fmt.Sprintf("spec.subsets[%d].trafficPolicy", i))
+			break
+		}
+	}
+	if tls == nil {
+		return nil, nil, ""
+	}
+	return tls, from, field
 }
 
 // DestinationRule returns the policy that holds when a client in a namespace

@@ -78,6 +78,16 @@ func (c *Catalog) MutualTLS(w Workload, port uint32) (identity.Mode, Origin) {
 	return identity.Unset, Origin{}
 }
 
+// AutoTLS reports whether a server of a service is to be called by the mesh's mTLS where no DestinationRule says how: it can, and
+// no PeerAuthentication has it take plaintext alone (Istio auto mTLS).
+func (c *Catalog) AutoTLS(s *Service, e Endpoint) bool {
+	if s.External || !e.MutualTLS() {
+		return false
+	}
+	mode, _ := c.MutualTLS(Workload{Namespace: s.Namespace, Labels: e.Labels}, e.Port)
+	return mode != identity.Disable
+}
+
 // AuthorizationPolicies returns those that hold for a workload: those of the root namespace, then those of its
 // own; in each the oldest first, and of one age by name (Istio).
 func (c *Catalog) AuthorizationPolicies(w Workload) []*AuthorizationPolicy {

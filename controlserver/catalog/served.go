@@ -11,7 +11,7 @@ import (
 var served = map[string]map[string]bool{
 	KindServiceEntry: {
 		"hosts": true, "addresses": true, "exportTo": true, "location": true, "resolution": true,
-		"ports": true, "workloadSelector": true,
+		"ports": true, "workloadSelector": true, "subjectAltNames": true,
 		"endpoints": false, "endpoints.address": true, "endpoints.ports": true, "endpoints.labels": true,
 		"endpoints.weight": true, "endpoints.locality": true, "endpoints.serviceAccount": true,
 	},
@@ -50,6 +50,8 @@ var policyBlocks = map[string]bool{
 	"outlierDetection.splitExternalLocalOriginErrors": true, "outlierDetection.consecutiveLocalOriginFailures": true,
 	"outlierDetection.interval": true, "outlierDetection.baseEjectionTime": true,
 	"outlierDetection.maxEjectionPercent": true, "outlierDetection.minHealthPercent": true,
+	"tls": false, "tls.mode": true, "tls.clientCertificate": true, "tls.privateKey": true, "tls.caCertificates": true,
+	"tls.caCrl": true, "tls.subjectAltNames": true, "tls.sni": true, "tls.insecureSkipVerify": true,
 }
 
 func destinationRuleFields() map[string]bool {
@@ -80,6 +82,8 @@ func destinationRuleInstead() map[string]string {
 	for _, policy := range policies {
 		for _, at := range [...]string{policy, policy + ".portLevelSettings"} {
 			tcp, http := at+".connectionPool.tcp.", at+".connectionPool.http."
+			all[at+".tls.credentialName"] = "is not supported: there are no secrets to name. No call is made that would need it; " +
+				"give clientCertificate, privateKey and caCertificates, which are files of the client's machine"
 			all[tcp+"idleTimeout"] = "has no effect: a TCP connection is the process's own, which closes it"
 			all[tcp+"maxConnectionDuration"] = "has no effect: no connection is closed for its age"
 			all[tcp+"tcpKeepalive"] = "has no effect: the keepalive of Go or of the system holds"

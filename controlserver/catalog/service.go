@@ -38,6 +38,9 @@ type Service struct {
 	// ExportTo are the namespaces that may see the service ("*", ".", "~" or a
 	// name); empty means all.
 	ExportTo []string
+	// SubjectAltNames are the names, any of which the certificates of its servers carry; empty where nobody said. A
+	// DestinationRule's take their place.
+	SubjectAltNames []string
 	// Objects are the ServiceEntries that declare the service, oldest first; none
 	// for a service born by registering.
 	Objects []*Object
@@ -126,6 +129,17 @@ type Endpoint struct {
 
 // Matches reports whether the endpoint carries all the labels of a subset.
 func (e Endpoint) Matches(labels map[string]string) bool { return selects(labels, e.Labels) }
+
+// MutualTLS reports whether the workload can serve the mesh's mTLS: its label security.istio.io/tlsMode is "istio", or it has
+// none, and has a service account (Istio).
+func (e Endpoint) MutualTLS() bool {
+	if mode, ok := e.Labels[tlsMode]; ok {
+		return mode == "istio"
+	}
+	return e.ServiceAccount != ""
+}
+
+const tlsMode = "security.istio.io/tlsMode"
 
 // Protocol is what a port speaks, in upper case; empty where nobody said.
 type Protocol string

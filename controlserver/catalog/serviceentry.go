@@ -50,6 +50,7 @@ func (v *validator) serviceEntry(se *networking.ServiceEntry, p *path) {
 		v.endpoint(p.field("endpoints").at(i), se, e)
 	}
 	v.exportTo(p.field("exportTo"), se.GetExportTo())
+	v.altNames(p.field("subjectAltNames"), se.GetSubjectAltNames())
 }
 
 func (v *validator) vip(p *path, address string) {
