@@ -204,7 +204,7 @@ func (b *builder) claim(s *Service, ports []Port, workloads []*claimable) {
 func (w *claimable) endpoint(port uint32) Endpoint {
 	return Endpoint{
 		Address: w.Address, Port: port, Labels: w.Labels, Weight: w.Weight,
-		Locality: w.Locality, Health: w.Health, ServiceAccount: w.ServiceAccount,
+		Locality: w.Locality, Health: w.Health, ServiceAccount: w.ServiceAccount, Registered: true,
 	}
 }
 

@@ -24,6 +24,10 @@ type decoder struct {
 	served map[string]bool
 	// instead and zeros are what to say of a field that is not served, and of a 0.
 	instead, zeros map[string]string
+	// extra reads a field that the message lacks, and reports whether there is such a field.
+	extra func(n *yaml.Node, m protoreflect.Message, p *path, name string) bool
+	// hollow is what to say of a list that is empty, if anything.
+	hollow string
 }
 
 // message fills m. schema is the path without indexes, by which served is asked;
@@ -42,6 +46,9 @@ func (d *decoder) message(n *yaml.Node, m protoreflect.Message, p *path, schema 
 			fd = all.ByTextName(name)
 		}
 		if fd == nil {
+			if d.extra != nil && d.extra(resolve(f.value), m, fp, name) {
+				continue
+			}
 			d.unknown(f.key, fp, all)
 			continue
 		}
@@ -103,6 +110,9 @@ func (d *decoder) list(n *yaml.Node, m protoreflect.Message, fd protoreflect.Fie
 	if n.Kind != yaml.SequenceNode {
 		d.report(n, p, Error, "must be a list, not %s", describe(n))
 		return
+	}
+	if len(n.Content) == 0 && d.hollow != "" {
+		d.report(n, p, Warning, "%s", d.hollow)
 	}
 	list := m.Mutable(fd).List()
 	for i, c := range n.Content {

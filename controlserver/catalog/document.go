@@ -254,7 +254,10 @@ func (d *document) spec(n, spec *yaml.Node) {
 	if served[kind] == nil {
 		schema = "*"
 	}
-	dec := decoder{report: d.report, served: served[kind], instead: instead[kind], zeros: zeros[kind]}
+	dec := decoder{report: d.report, served: served[kind], instead: instead[kind], zeros: zeros[kind], extra: d.presence}
+	if schema == "*" {
+		dec.hollow = "is empty, which counts as if it were left out"
+	}
 	dec.message(spec, m.ProtoReflect(), root, schema)
 	o := &d.object
 	o.Spec = m
@@ -275,5 +278,11 @@ func (d *document) spec(n, spec *yaml.Node) {
 		v.virtualService(spec, root)
 	case *networking.DestinationRule:
 		v.destinationRule(spec, root)
+	case *security.PeerAuthentication:
+		v.peerAuthentication(spec, root)
+	case *security.RequestAuthentication:
+		v.requestAuthentication(spec, root)
+	case *security.AuthorizationPolicy:
+		v.authorizationPolicy(spec, o.Annotations, root)
 	}
 }

@@ -125,6 +125,8 @@ type Endpoint struct {
 	Locality       balancer.Locality
 	Health         balancer.Health
 	ServiceAccount string
+	// Registered says that the workload speaks for itself; else operators have written down what stands here.
+	Registered bool
 }
 
 // Matches reports whether the endpoint carries all the labels of a subset.
