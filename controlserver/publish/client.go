@@ -39,6 +39,8 @@ type Client struct {
 	Namespace      string
 	ServiceAccount string
 	Labels         map[string]string
+	// Addresses are its IP addresses: by them servers are found that do not say their labels.
+	Addresses []string
 	// Listen is where an Envoy's listener binds, "ip:port".
 	Listen string
 }
@@ -77,6 +79,9 @@ func (c Client) key(labelled, accounted bool) string {
 	if labelled {
 		for _, k := range slices.Sorted(maps.Keys(c.Labels)) {
 			parts = append(parts, k, c.Labels[k])
+		}
+		if len(c.Labels) == 0 {
+			parts = append(parts, c.Addresses...)
 		}
 	}
 	return strings.Join(parts, "\x00")

@@ -55,12 +55,15 @@ func (v *View) Configured(name string) (Cluster, bool) {
 func (v *View) cluster(s *catalog.Service, port catalog.Port, subset string) Cluster {
 	rule := v.traffic(s, port, subset)
 	calls := v.catalog.ClientPolicy(v.caller(), s, port.Number, "")
+	tls, auto := v.clientTLS(s, port, subset, rule.from)
 	return Cluster{
 		Cluster: resolver.Cluster{
 			Name:           clusterName(port.Number, subset, s.Host),
 			HTTP2:          port.Protocol == catalog.HTTP2 || port.Protocol == catalog.GRPC,
 			Balance:        balancer.Policy{Kind: balance(rule.balance)},
 			ConnectTimeout: connectTimeout(rule.pool),
+			TLS:            tls,
+			AutoTLS:        auto,
 			Thresholds:     thresholds(rule.pool),
 			Budget:         budget(rule.budget),
 			Outlier:        outlier(rule.outlier),
@@ -107,6 +110,8 @@ func (v *View) endpoints(s *catalog.Service, port catalog.Port, subset string) [
 				Locality: e.Locality,
 				Health:   e.Health,
 				Labels:   e.Labels,
+
+				MutualTLS: v.config.TrustDomain != "" && v.catalog.AutoTLS(s, e),
 			})
 		}
 	}

@@ -2,6 +2,7 @@ package publish
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/weftmesh/weft/controlserver/catalog"
 )
@@ -37,6 +38,10 @@ const (
 	Shedding       Part = "shedding"
 	Late           Part = "late work"
 	HealthPaths    Part = "health checks"
+	TLS            Part = "TLS"
+	Authorization  Part = "authorization"
+	RequestTokens  Part = "tokens"
+	Trusted        Part = "trusted callers"
 )
 
 // An Origin is where something is configured.
@@ -67,6 +72,9 @@ func (o Origins) put(at Origin, field string, configured bool, part Part) {
 		delete(o, part)
 	}
 }
+
+// add says that a part is configured at an origin too.
+func (o Origins) add(part Part, at Origin) { o[part] = append(slices.Clip(o[part]), at) }
 
 // A Loss is something configured that a kind of client can't do.
 type Loss struct {

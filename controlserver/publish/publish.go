@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weftmesh/weft/controlserver/catalog"
+	"github.com/weftmesh/weft/identity"
 	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 	"github.com/weftmesh/weft/resolver/xds/wire"
@@ -28,6 +29,7 @@ type Publisher struct {
 	catalog  *catalog.Catalog
 	policies map[string]*catalog.Object
 	asked    resilience.GlobalRate
+	where    *places
 	// Whether something turns on the caller's labels, and on its service account.
 	labelled, accounted bool
 
@@ -42,6 +44,10 @@ type Config struct {
 	// RateLimits is where the rate limit service is, "host:port", for proxies, which ask it themselves. Empty:
 	// they are told no limits of all processes together.
 	RateLimits string
+	// TrustDomain is that of the mesh's identities. Empty: there are none, and nobody is told to speak the mesh's mTLS.
+	TrustDomain string
+	// DefaultMode is how servers take connections of which no PeerAuthentication says anything; zero means Permissive (Istio).
+	DefaultMode identity.Mode
 	// Lost is called with what clients can't do of what they asked for, for each View once. It must not block; nil is none.
 	Lost func(Loss)
 }
@@ -52,9 +58,9 @@ type Lookup func(name string) []string
 
 // New returns the Publisher of a catalog.
 func New(c *catalog.Catalog, config Config) *Publisher {
-	p := &Publisher{config: config, catalog: c, policies: policiesOf(c), asked: askedOfProxies(c), views: map[string]*View{}}
+	p := &Publisher{config: config, catalog: c, policies: policiesOf(c), asked: askedOfProxies(c), where: &places{catalog: c}, views: map[string]*View{}}
 	p.accounted = c.TellsCallersApart()
-	p.labelled = p.accounted
+	p.labelled = p.accounted || selecting(c)
 	for _, vs := range c.VirtualServices() {
 		for _, rule := range vs.Spec.GetHttp() {
 			for _, m := range rule.GetMatch() {
@@ -72,7 +78,7 @@ func (p *Publisher) View(c Client) *View {
 	defer p.mu.Unlock()
 	v := p.views[key]
 	if v == nil {
-		v = &View{config: p.config, catalog: p.catalog, policies: p.policies, asked: p.asked, client: c, lost: map[Loss]bool{}}
+		v = &View{config: p.config, catalog: p.catalog, policies: p.policies, asked: p.asked, where: p.where, client: c, lost: map[Loss]bool{}}
 		p.views[key] = v
 	}
 	return v
@@ -117,6 +123,7 @@ type View struct {
 	catalog  *catalog.Catalog
 	policies map[string]*catalog.Object // by what their origins say
 	asked    resilience.GlobalRate      // how proxies ask
+	where    *places
 	client   Client
 
 	mu   sync.Mutex
@@ -237,7 +244,8 @@ const inboundPrefix = "xds.istio.io/grpc/lds/inbound/"
 // Listener returns what is behind a name that a client calls, or the address a server serves.
 func (v *View) Listener(name string) (wire.Listener, bool) {
 	if addr, ok := strings.CutPrefix(name, inboundPrefix); ok {
-		return wire.Listener{Name: name, Inbound: &resolver.Inbound{Addr: addr, Serving: v.serving(addr).Serving}}, v.client.Dialect == Weft
+		in := v.inbound(addr)
+		return wire.Listener{Name: name, Inbound: &in.Inbound}, v.client.Dialect == Weft
 	}
 	if v.client.Dialect == Envoy {
 		return v.sidecar(), name == sidecarListener

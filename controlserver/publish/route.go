@@ -69,7 +69,7 @@ func (v *View) routes(s *catalog.Service, port catalog.Port) []Route {
 				continue
 			}
 			one := route
-			one.Name, one.Match = routeName(rule, m), match(m)
+			one.Name, one.Match = routeName(rule, m), matchOf(m)
 			out = append(out, one)
 			if one.Match.Path == (resolver.PathMatch{}) && len(one.Match.Headers) == 0 && len(one.Match.Query) == 0 {
 				return out
@@ -163,31 +163,31 @@ func (v *View) targets(vs *catalog.VirtualService, to []*networking.HTTPRouteDes
 	return out
 }
 
-func match(m *networking.HTTPMatchRequest) resolver.Match {
-	out := resolver.Match{Path: path(m.GetUri(), m.GetIgnoreUriCase())}
+func matchOf(m *networking.HTTPMatchRequest) resolver.Match {
+	out := resolver.Match{Path: pathOf(m.GetUri(), m.GetIgnoreUriCase())}
 	pseudo := func(name string, s *networking.StringMatch) {
 		if s != nil {
-			out.Headers = append(out.Headers, resolver.HeaderMatch{Name: name, Is: text(s)})
+			out.Headers = append(out.Headers, resolver.HeaderMatch{Name: name, Is: textOf(s)})
 		}
 	}
 	pseudo(":method", m.GetMethod())
 	pseudo(":authority", m.GetAuthority())
 	pseudo(":scheme", m.GetScheme())
 	for _, name := range sorted(m.GetHeaders()) {
-		out.Headers = append(out.Headers, resolver.HeaderMatch{Name: name, Is: text(m.GetHeaders()[name])})
+		out.Headers = append(out.Headers, resolver.HeaderMatch{Name: name, Is: textOf(m.GetHeaders()[name])})
 	}
 	for _, name := range sorted(m.GetWithoutHeaders()) {
-		h := resolver.HeaderMatch{Name: name, Is: text(m.GetWithoutHeaders()[name]), Invert: true}
+		h := resolver.HeaderMatch{Name: name, Is: textOf(m.GetWithoutHeaders()[name]), Invert: true}
 		h.MissingAsEmpty = h.Is.Kind != resolver.StringPresent
 		out.Headers = append(out.Headers, h)
 	}
 	for _, name := range sorted(m.GetQueryParams()) {
-		out.Query = append(out.Query, resolver.QueryMatch{Name: name, Is: text(m.GetQueryParams()[name])})
+		out.Query = append(out.Query, resolver.QueryMatch{Name: name, Is: textOf(m.GetQueryParams()[name])})
 	}
 	return out
 }
 
-func path(s *networking.StringMatch, ignoreCase bool) resolver.PathMatch {
+func pathOf(s *networking.StringMatch, ignoreCase bool) resolver.PathMatch {
 	switch m := s.GetMatchType().(type) {
 	case *networking.StringMatch_Exact:
 		return resolver.PathMatch{Kind: resolver.PathExact, Value: m.Exact, IgnoreCase: ignoreCase}
@@ -202,8 +202,8 @@ func path(s *networking.StringMatch, ignoreCase bool) resolver.PathMatch {
 	return resolver.PathMatch{}
 }
 
-// text reads a StringMatch; one that says nothing asks for presence.
-func text(s *networking.StringMatch) resolver.StringMatch {
+// textOf reads a StringMatch; one that says nothing asks for presence.
+func textOf(s *networking.StringMatch) resolver.StringMatch {
 	switch m := s.GetMatchType().(type) {
 	case *networking.StringMatch_Exact:
 		return resolver.StringMatch{Kind: resolver.StringExact, Value: m.Exact}
