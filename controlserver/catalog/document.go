@@ -261,14 +261,7 @@ func (d *document) spec(n, spec *yaml.Node) {
 	dec.message(spec, m.ProtoReflect(), root, schema)
 	o := &d.object
 	o.Spec = m
-	v := validator{report: func(p *path, s Severity, message string) {
-		field := p.String()
-		if len(d.findings) <= maxFindings {
-			d.reportLine(o.At(field).Line, field, s, message)
-		} else if s == Error {
-			d.errors++
-		}
-	}}
+	v := d.validator()
 	switch spec := m.(type) {
 	case *networking.ServiceEntry:
 		v.serviceEntry(spec, root)
@@ -285,4 +278,16 @@ func (d *document) spec(n, spec *yaml.Node) {
 	case *security.AuthorizationPolicy:
 		v.authorizationPolicy(spec, o.Annotations, root)
 	}
+}
+
+// validator reports what is wrong with the spec that was decoded.
+func (d *document) validator() *validator {
+	return &validator{report: func(p *path, s Severity, message string) {
+		field := p.String()
+		if len(d.findings) <= maxFindings {
+			d.reportLine(d.object.At(field).Line, field, s, message)
+		} else if s == Error {
+			d.errors++
+		}
+	}}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // A filler fills a struct from a tree, by the names in its tags "json". It is as strict as a decoder, and more: no
-// number may be quoted, nothing that is written may be empty, and a 0 only where the field is a pointer, so
+// number may be quoted, nothing that is written may be empty or 0 but where the field is a pointer, so
 // that what is written never means a default.
 type filler struct {
 	report func(n *yaml.Node, p *path, s Severity, format string, args ...any)
@@ -46,11 +46,14 @@ func (d filler) value(n *yaml.Node, v reflect.Value, p *path) {
 	if v.Kind() == reflect.Pointer {
 		v.Set(reflect.New(v.Type().Elem()))
 		v = v.Elem()
-		if v.Kind() == reflect.Struct {
+		switch v.Kind() {
+		case reflect.Struct:
 			d.object(n, v, p)
-			return
+		case reflect.Slice:
+			d.elements(n, v, p)
+		default:
+			d.scalar(n, v, p)
 		}
-		d.scalar(n, v, p)
 		return
 	}
 	_, isText := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr())
@@ -69,12 +72,17 @@ func (d filler) value(n *yaml.Node, v reflect.Value, p *path) {
 }
 
 func (d filler) list(n *yaml.Node, v reflect.Value, p *path) {
-	switch {
-	case n.Kind != yaml.SequenceNode:
-		d.report(n, p, Error, "must be a list, not %s", describe(n))
-		return
-	case len(n.Content) == 0:
+	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
 		d.report(n, p, Error, "is empty: leave the field out for its default")
+		return
+	}
+	d.elements(n, v, p)
+}
+
+// elements fills a list that may be empty.
+func (d filler) elements(n *yaml.Node, v reflect.Value, p *path) {
+	if n.Kind != yaml.SequenceNode {
+		d.report(n, p, Error, "must be a list, not %s", describe(n))
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))

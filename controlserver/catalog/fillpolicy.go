@@ -24,11 +24,15 @@ func (d *document) ours(spec *yaml.Node, root *path) bool {
 		d.fill(spec, root, reflect.ValueOf(o.Mesh).Elem(), func() []trafficpolicy.Finding {
 			return trafficpolicy.Fields(reflect.ValueOf(o.Mesh).Elem())
 		})
+		v := d.validator()
+		v.meshConfig(o.Mesh, root)
 	case KindRevocation:
 		o.Revocation = &Revocation{}
 		d.fill(spec, root, reflect.ValueOf(o.Revocation).Elem(), func() []trafficpolicy.Finding {
 			return trafficpolicy.Fields(reflect.ValueOf(o.Revocation).Elem())
 		})
+		v := d.validator()
+		v.revocation(o.Revocation, root)
 	default:
 		return false
 	}
@@ -54,9 +58,7 @@ func (d *document) fill(spec *yaml.Node, root *path, v reflect.Value, check func
 // names checks the names of hosts, namespaces and labels in a TrafficPolicy.
 func (d *document) names(root *path) {
 	o := &d.object
-	v := validator{report: func(p *path, s Severity, message string) {
-		d.reportLine(o.At(p.String()).Line, p.String(), s, message)
-	}}
+	v := d.validator()
 	if t := o.Traffic.Target; t != nil && t.Service != "" {
 		v.host(root.field("target").field("service"), t.Service, true)
 	}

@@ -1,9 +1,8 @@
 package catalog
 
 import (
-	"cmp"
-	"slices"
-	"strings"
+	"fmt"
+	"regexp"
 
 	"github.com/weftmesh/weft/controlserver/trafficpolicy"
 )
@@ -96,62 +95,33 @@ type ExtAuthzBody struct {
 // An HTTPStatus is the status of an answer that is an error, as a text: "400" to "599".
 type HTTPStatus string
 
+var statuses = regexp.MustCompile(`^[45][0-9][0-9]$`)
+
+// UnmarshalText reads a status.
+func (s *HTTPStatus) UnmarshalText(text []byte) error {
+	if !statuses.Match(text) {
+		return fmt.Errorf("%q is not the HTTP status of an error, \"400\" to \"599\"", text)
+	}
+	*s = HTTPStatus(text)
+	return nil
+}
+
 // Pattern is what a status looks like.
-func (HTTPStatus) Pattern() string { return `^[45][0-9][0-9]$` }
+func (HTTPStatus) Pattern() string { return statuses.String() }
 
 // A HeaderPattern is the name of a header, or the beginning of names with "*" behind it, or the end with "*" before it.
 type HeaderPattern string
 
+var headerPatterns = regexp.MustCompile("^([0-9A-Za-z!#$%&'+.^_`|~-]+\\*?|\\*[0-9A-Za-z!#$%&'+.^_`|~-]+)$")
+
+// UnmarshalText reads the name of a header, or what stands for some.
+func (h *HeaderPattern) UnmarshalText(text []byte) error {
+	if !headerPatterns.Match(text) {
+		return fmt.Errorf("%q is not the name of a header, nor the beginning or end of some with one \"*\"", text)
+	}
+	*h = HeaderPattern(text)
+	return nil
+}
+
 // Pattern is what it looks like.
-func (HeaderPattern) Pattern() string {
-	return "^([0-9A-Za-z!#$%&'+.^_`|~-]+\\*?|\\*[0-9A-Za-z!#$%&'+.^_`|~-]+)$"
-}
-
-// Mesh returns what holds for the mesh as a whole; it is never nil, and its RootNamespace is never empty. Not to be modified.
-func (c *Catalog) Mesh() *MeshConfig { return c.mesh }
-
-// Provider returns the provider of that name, nil if there is none, and the service and port that it stands for; the
-// service is nil if there is none or it has no such port.
-func (c *Catalog) Provider(name string) (*ExtensionProvider, *Service, uint32) {
-	i := slices.IndexFunc(c.mesh.ExtensionProviders, func(p ExtensionProvider) bool { return p.Name == name })
-	if i < 0 {
-		return nil, nil, 0
-	}
-	p := &c.mesh.ExtensionProviders[i]
-	host, port := p.address()
-	namespace, host, ok := strings.Cut(host, "/")
-	if !ok {
-		namespace, host = c.mesh.RootNamespace, namespace
-	}
-	s := c.find(namespace, host)
-	if s != nil {
-		if _, ok := s.Port(port); !ok {
-			s = nil
-		}
-	}
-	return p, s, port
-}
-
-// address is the service that is asked, as it is written.
-func (p *ExtensionProvider) address() (service string, port uint32) {
-	switch {
-	case p.GRPC != nil:
-		return p.GRPC.Service, p.GRPC.Port
-	case p.HTTP != nil:
-		return p.HTTP.Service, p.HTTP.Port
-	}
-	return "", 0
-}
-
-// addMesh finds the MeshConfig: the oldest in the namespace where it may stand.
-func (c *Catalog) addMesh() {
-	mesh := MeshConfig{}
-	for _, o := range c.objects {
-		if o.Mesh != nil && o.Namespace == RootNamespace {
-			mesh, c.meshObject = *o.Mesh, o
-			break
-		}
-	}
-	mesh.RootNamespace = cmp.Or(mesh.RootNamespace, RootNamespace)
-	c.mesh = &mesh
-}
+func (HeaderPattern) Pattern() string { return headerPatterns.String() }

@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -25,14 +27,19 @@ type Revocation struct {
 // A Serial is the serial number of a certificate, in hexadecimal, with or without colons.
 type Serial string
 
+var serials = regexp.MustCompile(`^[0-9A-Fa-f]{1,2}(:?[0-9A-Fa-f]{1,2}){0,20}$`)
+
+// UnmarshalText reads a serial number. None has more than 20 bytes (RFC 5280).
+func (s *Serial) UnmarshalText(text []byte) error {
+	if !serials.Match(text) {
+		return fmt.Errorf("%q is not a serial number in hexadecimal, such as \"0a:1b:2c\"", text)
+	}
+	*s = Serial(text)
+	return nil
+}
+
 // Pattern is what a serial number looks like.
-func (Serial) Pattern() string { return `^[0-9A-Fa-f]{1,2}(:?[0-9A-Fa-f]{1,2})*$` }
-
-// A SPIFFEID is an identity, such as "spiffe://example.org/ns/shop/sa/payments".
-type SPIFFEID string
-
-// Pattern is what an identity looks like.
-func (SPIFFEID) Pattern() string { return `^spiffe://[a-z0-9._-]+(/[A-Za-z0-9._-]+)+$` }
+func (Serial) Pattern() string { return serials.String() }
 
 // plain is the number as identity.Serial writes it.
 func (s Serial) plain() string {
@@ -43,6 +50,32 @@ func (s Serial) plain() string {
 	return plain
 }
 
+// A SPIFFEID is an identity, such as "spiffe://example.org/ns/shop/sa/payments".
+type SPIFFEID string
+
+// UnmarshalText reads an identity.
+func (s *SPIFFEID) UnmarshalText(text []byte) error {
+	id, err := spiffeid.FromString(string(text))
+	switch {
+	case err != nil:
+		return fmt.Errorf("%q is not a SPIFFE ID such as \"spiffe://example.org/ns/shop/sa/payments\": %w", text, err)
+	case id.Path() == "":
+		return fmt.Errorf("%q is a whole trust domain, and not one identity", text)
+	}
+	*s = SPIFFEID(text)
+	return nil
+}
+
+// Pattern is what an identity looks like.
+func (SPIFFEID) Pattern() string { return `^spiffe://[a-z0-9._-]+(/[A-Za-z0-9._-]+)+$` }
+
+// revocation checks what types do not say of a Revocation.
+func (v *validator) revocation(r *Revocation, p *path) {
+	if len(r.Serials)+len(r.Identities) == 0 {
+		v.fail(p, "takes nothing back: it needs serials or identities")
+	}
+}
+
 // revoked adds up the Revocations of the root namespace.
 func (c *Catalog) revoked() *identity.Revoked {
 	var out identity.Revoked
@@ -51,7 +84,9 @@ func (c *Catalog) revoked() *identity.Revoked {
 			continue
 		}
 		for _, s := range o.Revocation.Serials {
-			out.Serials = append(out.Serials, s.plain())
+			if s != "" { // could not be read
+				out.Serials = append(out.Serials, s.plain())
+			}
 		}
 		for _, text := range o.Revocation.Identities {
 			if id, err := spiffeid.FromString(string(text)); err == nil {

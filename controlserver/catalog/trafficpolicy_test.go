@@ -154,6 +154,14 @@ func TestTrafficPolicyFindings(t *testing.T) {
 		{"shedding inverted", server("shedding: {target: 100ms}"), []string{".server.shedding.target: 100ms is not less than interval 100ms"}},
 		{"lateness", server("lateness: {tolerance: -1s, maxPercent: 0}"), []string{
 			".server.lateness.tolerance: -1s is negative", `.server.lateness.maxPercent: "0" is no value for it: leave the field out for its default`}},
+		{"trusted callers", server(`trustedCallers: ["*", td/ns/a/sa/b, td/ns/*, "*/sa/gateway"]`), nil},
+		{"trusted is nobody", server("trustedCallers: []"), nil},
+		{"trusted and wrong", server(`trustedCallers: [spiffe://td/ns/a/sa/b, td/gateway, "td*", "*a*", "*"]`), []string{
+			`.server.trustedCallers[0]: "spiffe://td/ns/a/sa/b": a principal is written without spiffe://`,
+			`.server.trustedCallers[1]: "td/gateway" is nobody's identity, which is TRUSTDOMAIN/ns/NAMESPACE/sa/SERVICEACCOUNT`,
+			`.server.trustedCallers[2]: "td*" is not a principal such as "example.org/ns/edge/sa/gateway", "example.org/ns/edge/*" or "*"`,
+			`.server.trustedCallers[3]: "*a*" is not a principal such as "example.org/ns/edge/sa/gateway", "example.org/ns/edge/*" or "*"`,
+		}},
 		{"paths", server("healthPaths: [up]"), []string{`.server.healthPaths[0]: "up" is not a path such as "/healthz"`}},
 		{"wrong shapes", "{client: {hedge: 5, rateLimit: [], admission: {window: {}}}, server: {healthPaths: /x, rateLimit: {headers: 1, limits: [{match: [path], by: [{}], requests: 1, per: 1s}]}}}", []string{
 			`.client.hedge: must be an object, not "5"`, ".client.rateLimit: must be an object, not a list", ".client.admission.window: must be a string, not an object",

@@ -234,4 +234,12 @@ func (c *checker) server(b *Server, name string) {
 	}
 	c.fault(at+".fault", b.Fault)
 	c.bandwidth(at+".bandwidth", b.Bandwidth)
+	if b.TrustedCallers == nil {
+		return
+	}
+	for i, p := range *b.TrustedCallers {
+		if first := slices.Index(*b.TrustedCallers, p); first < i {
+			c.say(at+".trustedCallers["+strconv.Itoa(i)+"]", "%q given twice, first as trustedCallers[%d]", p, first)
+		}
+	}
 }

@@ -79,6 +79,7 @@ func (r *reference) value(t reflect.Type, rule string) node {
 			delete(n, "exclusiveMinimum")
 			n["minimum"] = 0
 		}
+		delete(n, "minItems")
 		return n
 	}
 	if words := wordsOf(t); words != nil {

@@ -18,6 +18,10 @@ type Workload struct {
 type Serving struct {
 	resilience.Serving
 
+	// Trusted are the callers whose steering headers count, as an AuthorizationPolicy writes principals. nil means that nothing is
+	// said: then it is those of the server's own trust domain. An empty list is nobody.
+	Trusted []Principal
+
 	Origins []Origin
 }
 
@@ -56,6 +60,9 @@ func (s *Spec) Serving(name, origin string) Serving {
 				out.HealthPaths = append(out.HealthPaths, string(p))
 			}
 		}
+		if took.block("server.trustedCallers", b.TrustedCallers != nil) {
+			out.Trusted = append([]Principal{}, *b.TrustedCallers...)
+		}
 	}
 	took.block(Disable, out.Off != 0)
 	return out
@@ -84,6 +91,8 @@ func (s *Serving) Take(from Serving) {
 			s.Bandwidth = from.Bandwidth
 		case "server.healthPaths":
 			s.HealthPaths = from.HealthPaths
+		case "server.trustedCallers":
+			s.Trusted = from.Trusted
 		case Disable:
 			s.Off |= from.Off
 		}

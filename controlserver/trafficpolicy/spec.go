@@ -101,4 +101,7 @@ type Server struct {
 	// HealthPaths are the paths of health checks, which pass rate limits, concurrency and shedding. gRPC's own health
 	// service always does. Default: /healthz, /livez and /readyz.
 	HealthPaths []Path `json:"healthPaths"`
+	// TrustedCallers are those whose headers count that steer the mesh (timeouts, retries, faults, priority); what others
+	// send of these is removed. An empty list is nobody. Default: everybody of the server's own trust domain.
+	TrustedCallers *[]Principal `json:"trustedCallers"`
 }

@@ -48,7 +48,7 @@ func whole() *Spec {
 			Lateness:    &Lateness{second / 100, 30, 5 * second},
 			Fault:       &Fault{Abort: &Abort{HTTPStatus: 503, Percent: new(Percent(0))}},
 			Bandwidth:   &Bandwidth{Response: &Throughput{BytesPerSecond: 1}},
-			HealthPaths: []Path{"/up"},
+			HealthPaths: []Path{"/up"}, TrustedCallers: &[]Principal{"td/ns/edge/*", "*"},
 		},
 		Disable: []Switch{"hedges", "faults"},
 	}
@@ -105,7 +105,7 @@ func TestValues(t *testing.T) {
 		t.Errorf("calls\n got %+v\nwant %+v", calls, want)
 	}
 	serving := spec.Serving("shop/p", "here")
-	wantServing := Serving{Origins: serving.Origins, Serving: resilience.Serving{
+	wantServing := Serving{Origins: serving.Origins, Trusted: []Principal{"td/ns/edge/*", "*"}, Serving: resilience.Serving{
 		Rate: &resilience.Rate{
 			TokenBucket: resilience.TokenBucket{MaxTokens: 1, TokensPerFill: 1, FillInterval: time.Second},
 			Descriptors: []resilience.DescriptorRate{{
@@ -280,6 +280,8 @@ func TestCheckOfValuesInGo(t *testing.T) {
 		{Spec{Client: &Client{Breaker: &Breaker{Percent: -1}}}, "client.breaker.percent: -1 is no percentage"},
 		{Spec{Client: &Client{RateLimit: &RateLimit{Limits: []Limit{{By: []Fact{"what"}, Requests: 1, Per: second}}}}}, `client.rateLimit.limits[0].by[0]: "what" does not match`},
 		{Spec{Server: &Server{HealthPaths: []Path{"up"}}}, `server.healthPaths[0]: "up" does not match`},
+		{Spec{Server: &Server{TrustedCallers: &[]Principal{"*", "*"}}}, `server.trustedCallers[1]: "*" given twice`},
+		{Spec{Server: &Server{TrustedCallers: &[]Principal{"td*"}}}, `server.trustedCallers[0]: "td*" does not match`},
 	} {
 		found := tc.spec.Check("shop/p")
 		if len(found) != 1 || !strings.HasPrefix(found[0].Field+": "+found[0].Message, tc.want) {

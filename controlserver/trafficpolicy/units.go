@@ -92,6 +92,29 @@ func (Fact) Pattern() string { return facts.String() }
 // ofServers reports whether only a server knows the fact.
 func (f Fact) ofServers() bool { return f == "caller" || f == "remote_address" }
 
+// A Principal is a verified identity, written as in an AuthorizationPolicy: TRUSTDOMAIN/ns/NAMESPACE/sa/SERVICEACCOUNT, without
+// spiffe://. One "*" may stand for the beginning or the end of it; "*" alone is everybody who has an identity.
+type Principal string
+
+var principals = regexp.MustCompile(`^(\*|\*[0-9A-Za-z._/-]+|[0-9a-z._-]+/[0-9A-Za-z._/-]*\*?)$`)
+
+// UnmarshalText reads a principal.
+func (p *Principal) UnmarshalText(text []byte) error {
+	switch {
+	case bytes.HasPrefix(text, []byte("spiffe:")):
+		return fmt.Errorf("%q: a principal is written without spiffe://", text)
+	case !principals.Match(text):
+		return fmt.Errorf("%q is not a principal such as \"example.org/ns/edge/sa/gateway\", \"example.org/ns/edge/*\" or \"*\"", text)
+	case !bytes.Contains(text, []byte("*")) && bytes.Count(text, []byte("/")) != 4:
+		return fmt.Errorf("%q is nobody's identity, which is TRUSTDOMAIN/ns/NAMESPACE/sa/SERVICEACCOUNT", text)
+	}
+	*p = Principal(text)
+	return nil
+}
+
+// Pattern is what a principal looks like.
+func (Principal) Pattern() string { return principals.String() }
+
 // A Path is the path of a URL, without a query. It begins with "/".
 type Path string
 
