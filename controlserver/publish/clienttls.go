@@ -1,14 +1,17 @@
 package publish
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	networking "istio.io/api/networking/v1alpha3"
 
 	"github.com/weftmesh/weft/controlserver/catalog"
 	"github.com/weftmesh/weft/identity"
+	"github.com/weftmesh/weft/resolver"
 )
 
 // clientTLS is what a client demands of the servers of a cluster; auto says that it holds for those that can alone. from is told where
@@ -23,6 +26,7 @@ func (v *View) clientTLS(s *catalog.Service, port catalog.Port, subset string, f
 		return nil, false
 	case said == nil || said.GetMode() == networking.ClientTLSSettings_ISTIO_MUTUAL:
 		if v.config.TrustDomain == "" {
+			v.plain(from)
 			return nil, false
 		}
 		tls = &identity.ClientTLS{Mutual: true, ServerName: said.GetSni()}
@@ -51,6 +55,66 @@ func (v *View) clientTLS(s *catalog.Service, port catalog.Port, subset string, f
 		tls.SubjectAltNames = identity.ExactNames(v.serverNames(s)...)
 	}
 	return tls, said == nil
+}
+
+// plain says what becomes of TLS that was asked for where nobody has an identity.
+func (v *View) plain(from Origins) {
+	l := losses{dialect: v.client.Dialect, from: from}
+	l.say(TLS, "the control server has no trust domain, so nobody has an identity of it: connections are plaintext")
+	v.lose(l.all)
+}
+
+// settle decides for clients that speak to all servers of a cluster alike: by mTLS if all can, or if one takes nothing else.
+func (v *View) settle(c *resolver.Cluster, s *catalog.Service, port catalog.Port, subset string) {
+	if !c.AutoTLS {
+		return
+	}
+	c.AutoTLS = false
+	var want map[string]string
+	if sub, ok := v.catalog.DestinationRule(v.client.Namespace, s).Subset(subset); ok {
+		want = sub.GetLabels()
+	}
+	some, others := false, false
+	for _, e := range s.Endpoints(port.Number) {
+		switch mode, _ := v.catalog.MutualTLS(catalog.Workload{Namespace: s.Namespace, Labels: e.Labels}, e.Port); {
+		case !e.Matches(want):
+		case !v.catalog.AutoTLS(s, e):
+			others = true
+		case cmp.Or(mode, v.config.DefaultMode) == identity.Strict:
+			return
+		default:
+			some = true
+		}
+	}
+	if others || !some {
+		c.TLS = nil
+	}
+}
+
+// tlsOfGRPC is the mesh's own, or else none with which a call could be made: less than what was asked for is not done.
+func tlsOfGRPC(l *losses, t *identity.ClientTLS) *identity.ClientTLS {
+	if t == nil || t.Mutual {
+		return unrevoked(l, t)
+	}
+	l.say(TLS, grpcHas+"no TLS by xDS but the mesh's own: no call is made")
+	return &identity.ClientTLS{Mutual: true, ServerName: t.ServerName, SubjectAltNames: nobody("gRPC has no such TLS")}
+}
+
+// unrevoked expects none of the names that are not believed any more, for clients that have no list of them.
+func unrevoked(l *losses, t *identity.ClientTLS) *identity.ClientTLS {
+	if t == nil || t.Revoked == nil {
+		return t
+	}
+	out := *t
+	out.Revoked = nil
+	out.SubjectAltNames = slices.DeleteFunc(slices.Clone(t.SubjectAltNames), func(n identity.SubjectAltName) bool {
+		return slices.ContainsFunc(t.Revoked.IDs, func(id spiffeid.ID) bool { return n.Is.Value == id.String() })
+	})
+	if len(out.SubjectAltNames) < len(t.SubjectAltNames) && len(out.SubjectAltNames) == 0 {
+		out.SubjectAltNames = nobody("all of the server's names are revoked")
+	}
+	l.sayIf(len(t.Revoked.Serials) > 0, TLS, "serial numbers of certificates are not looked at")
+	return &out
 }
 
 // nobody is a name that no certificate has: calls fail, and say why, instead of being made without what was asked for.

@@ -2,10 +2,13 @@ package publish
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 
+	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/controlserver/catalog"
+	"github.com/weftmesh/weft/controlserver/trafficpolicy"
 	"github.com/weftmesh/weft/identity"
 	"github.com/weftmesh/weft/internal/match"
 	"github.com/weftmesh/weft/resolver"
@@ -15,45 +18,40 @@ import (
 type Inbound struct {
 	resolver.Inbound
 	From Origins
-	// Mode says who decided whether connections are TLS; nobody of the default.
-	Mode catalog.Origin
 	// Policies and Tokens are what holds for the server, in the order in which it was compiled.
 	Policies []*catalog.AuthorizationPolicy
 	Tokens   []*catalog.RequestAuthentication
 }
 
 // inbound is what the process of the client that listens at addr, "ip:port", is told.
-func (v *View) inbound(addr string) Inbound {
-	serving := v.serving(addr)
-	out := Inbound{Inbound: resolver.Inbound{Addr: addr, Serving: serving.Serving}, From: serving.From}
+func (v *View) inbound(addr string) (Inbound, catalog.Workload) {
 	at, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		// It has no port that anything could be said of, and no policy may be passed over for that.
 		at = netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
 	}
-	v.protect(&out, v.workload(at), uint32(at.Port()))
-	return out
+	w := v.workload(at)
+	return v.protected(addr, v.serving(addr), w, uint32(at.Port())), w
 }
 
-// protect adds who may call a port of a workload.
-func (v *View) protect(out *Inbound, w catalog.Workload, port uint32) {
-	out.Policies = v.catalog.AuthorizationPolicies(w)
-	out.Tokens = v.catalog.RequestAuthentications(w)
-	out.TLS, out.Mode = v.serverTLS(w, port)
-	out.Guard.JWT = v.tokens(out.Tokens)
-	out.Guard.Revoked = v.catalog.Revoked()
-
-	a := authorizer{trustDomains: v.trustDomains(), provider: v.provider}
-	if out.Guard.JWT != nil {
-		for _, p := range out.Guard.JWT.Providers {
-			a.tokens = append(a.tokens, p.Name)
-		}
+// protected is what the server of a port of a workload is told.
+func (v *View) protected(addr string, serving Serving, w catalog.Workload, port uint32) Inbound {
+	out := Inbound{
+		Inbound:  resolver.Inbound{Addr: addr, Serving: serving.Serving},
+		From:     maps.Clone(serving.From),
+		Policies: v.catalog.AuthorizationPolicies(w), Tokens: v.catalog.RequestAuthentications(w),
 	}
-	out.Guard.Steps = a.steps(out.Policies)
-	a.connection = true
-	out.Guard.Connections = a.steps(out.Policies)
 	if out.From == nil {
 		out.From = Origins{}
+	}
+	mode, origin := v.catalog.MutualTLS(w, port)
+	if o := v.policies[origin.String()]; o != nil {
+		out.From.add(TLS, Origin{o, "spec"})
+	}
+	if v.config.TrustDomain != "" {
+		out.TLS.Mode = cmp.Or(mode, v.config.DefaultMode, identity.Permissive)
+	} else if mode == identity.Strict {
+		v.plain(out.From)
 	}
 	for _, p := range out.Policies {
 		out.From.add(Authorization, Origin{p.Object, "spec"})
@@ -61,17 +59,78 @@ func (v *View) protect(out *Inbound, w catalog.Workload, port uint32) {
 	for _, p := range out.Tokens {
 		out.From.add(RequestTokens, Origin{p.Object, "spec"})
 	}
+
+	out.Guard = identity.Guard{JWT: v.tokens(out.Tokens), Revoked: v.catalog.Revoked()}
+	a := authorizer{trustDomains: v.trustDomains(), provider: v.provider}
+	if out.Guard.JWT != nil {
+		for _, p := range out.Guard.JWT.Providers {
+			a.tokens = append(a.tokens, p.Name)
+		}
+	}
+	out.Guard.Steps = a.steps(out.Policies)
+	out.Guard.Trusted = a.trusted(serving.Trusted)
+	a.connection = true
+	out.Guard.Connections = a.steps(out.Policies)
+	return out
 }
 
-// serverTLS is what connections to a port of a workload must be. Without a trust domain nobody is told anything: then the
-// process's own identity decides.
-func (v *View) serverTLS(w catalog.Workload, port uint32) (identity.ServerTLS, catalog.Origin) {
-	mode, origin := v.catalog.MutualTLS(w, port)
-	if v.config.TrustDomain == "" {
-		return identity.ServerTLS{}, origin
-	}
-	return identity.ServerTLS{Mode: cmp.Or(mode, v.config.DefaultMode, identity.Permissive)}, origin
+// A Protection is what some servers of a cluster are told of who may call them.
+type Protection struct {
+	Inbound
+	Workload  catalog.Workload
+	Port      uint32
+	Endpoints []balancer.Endpoint // of these servers; none if there are none yet
 }
+
+// Protections are what the servers of a cluster are told, if they are the mesh's library's: one for all of whom the same holds.
+func (v *View) Protections(cluster string) []Protection {
+	s, port, subset, ok := v.parse(cluster)
+	if !ok {
+		return nil
+	}
+	var out []Protection
+	for _, e := range v.endpoints(s, port, subset) {
+		at, err := netip.ParseAddrPort(e.Addr)
+		if err != nil {
+			continue
+		}
+		w := catalog.Workload{Namespace: s.Namespace, Labels: e.Labels}
+		one := Protection{Workload: w, Port: uint32(at.Port()), Inbound: v.protected(e.Addr, Serving{}, w, uint32(at.Port()))}
+		i := slices.IndexFunc(out, func(p Protection) bool {
+			return p.Port == one.Port && p.TLS.Mode == one.TLS.Mode && slices.Equal(p.Policies, one.Policies) && slices.Equal(p.Tokens, one.Tokens)
+		})
+		if i < 0 {
+			i, out = len(out), append(out, one)
+		}
+		out[i].Endpoints = append(out[i].Endpoints, e)
+	}
+	if len(out) == 0 {
+		w := catalog.Workload{Namespace: s.Namespace}
+		number := cmp.Or(port.TargetPort, port.Number)
+		out = append(out, Protection{Workload: w, Port: number, Inbound: v.protected("", Serving{}, w, number)})
+	}
+	return out
+}
+
+// Accounts are the service accounts of the servers that a name stands for, and their namespace, as far as they are written down.
+func (v *View) Accounts(name string) (namespace string, accounts []string) {
+	s, _ := v.catalog.Service(v.client.Namespace, name)
+	if s == nil {
+		return v.client.Namespace, nil
+	}
+	for _, p := range s.Ports {
+		for _, e := range s.Endpoints(p.Number) {
+			if e.ServiceAccount != "" {
+				accounts = append(accounts, e.ServiceAccount)
+			}
+		}
+	}
+	slices.Sort(accounts)
+	return s.Namespace, slices.Compact(accounts)
+}
+
+// TrustDomain is that of the mesh's identities; empty if there are none.
+func (v *View) TrustDomain() string { return v.config.TrustDomain }
 
 // trustDomains are the mesh's own, and its aliases; none without identities.
 func (v *View) trustDomains() []string {
@@ -85,6 +144,26 @@ func (v *View) trustDomains() []string {
 		if !slices.Contains(out, alias) {
 			out = append(out, alias)
 		}
+	}
+	return out
+}
+
+// trusted are callers by their identities. None is nil if nobody says, and else nobody.
+func (a authorizer) trusted(callers []trafficpolicy.Principal) []match.String {
+	if callers == nil {
+		return nil
+	}
+	out := []match.String{}
+	var names []string
+	for _, c := range callers {
+		names = append(names, string(c))
+	}
+	for _, name := range a.aliased(names) {
+		c, _ := isPrincipal(name, true) // never fails
+		if c.Is == (match.String{}) {
+			c.Is = match.String{Kind: match.Prefix, Value: spiffe}
+		}
+		out = append(out, c.Is)
 	}
 	return out
 }

@@ -182,6 +182,7 @@ func clusterOfEnvoy(l *losses, c resolver.Cluster) resolver.Cluster {
 	l.sayIf(c.Breaker != nil, Breaker, "a proxy has no breaker of a cluster")
 	l.sayIf(c.HostBreaker != nil, HostBreaker, "a proxy has no breaker of a host")
 	c.Breaker, c.HostBreaker = nil, nil
+	c.TLS = unrevoked(l, c.TLS)
 	if b := c.Budget; b != nil && b.MinRate > 0 {
 		l.say(Budget, "a proxy has no least rate of retries")
 		without := *b
@@ -204,6 +205,7 @@ func clusterOfGRPC(l *losses, c resolver.Cluster, unbounded bool) resolver.Clust
 		l.say(Balance, grpcHas+"no "+k.String()+": it takes turns")
 		c.Balance.Kind = balancer.RoundRobin
 	}
+	c.TLS = tlsOfGRPC(l, c.TLS)
 	c.Thresholds = thresholdsOfGRPC(l, c.Thresholds, unbounded)
 	c.Outlier = outlierOfGRPC(l, c.Outlier)
 	return c

@@ -244,8 +244,13 @@ const inboundPrefix = "xds.istio.io/grpc/lds/inbound/"
 // Listener returns what is behind a name that a client calls, or the address a server serves.
 func (v *View) Listener(name string) (wire.Listener, bool) {
 	if addr, ok := strings.CutPrefix(name, inboundPrefix); ok {
-		in := v.inbound(addr)
-		return wire.Listener{Name: name, Inbound: &in.Inbound}, v.client.Dialect == Weft
+		if v.client.Dialect == Envoy {
+			return wire.Listener{}, false
+		}
+		in, w := v.inbound(addr)
+		told, lost := v.limitInbound(in, w)
+		v.lose(lost)
+		return wire.Listener{Name: name, Inbound: &told.Inbound}, true
 	}
 	if v.client.Dialect == Envoy {
 		return v.sidecar(), name == sidecarListener
@@ -287,6 +292,9 @@ func (v *View) Cluster(name string) (wire.Cluster, bool) {
 		}
 	}
 	c := v.cluster(s, port, subset)
+	if v.client.Dialect.isGRPC() {
+		v.settle(&c.Cluster, s, port, subset)
+	}
 	told, lost := v.client.Dialect.limitCluster(c.Cluster, c.From)
 	v.lose(lost)
 	return wire.Cluster{Cluster: told, EndpointsName: name}, true

@@ -23,7 +23,8 @@ var (
 	}
 	serverBlocks = map[string]Part{
 		"server.rateLimit": Rate, "server.globalRateLimit": GlobalRate, "server.concurrency": Concurrency, "server.shedding": Shedding,
-		"server.lateness": Late, "server.fault": Fault, "server.bandwidth": Bandwidth, "server.healthPaths": HealthPaths, "disable": Switches,
+		"server.lateness": Late, "server.fault": Fault, "server.bandwidth": Bandwidth, "server.healthPaths": HealthPaths,
+		"server.trustedCallers": Trusted, "disable": Switches,
 	}
 )
 
@@ -45,12 +46,12 @@ func (v *View) withBlocks(from Origins, origins []trafficpolicy.Origin, blocks m
 	return out
 }
 
-// policiesOf are the TrafficPolicies by the words in which they are named as an origin.
+// policiesOf are the TrafficPolicies and PeerAuthentications by the words in which they are named as an origin.
 func policiesOf(c *catalog.Catalog) map[string]*catalog.Object {
 	all := map[string]*catalog.Object{}
 	for _, o := range c.Objects() {
-		if o.Kind == catalog.KindTrafficPolicy {
-			all[o.Key().String()+" at "+o.Position.String()] = o
+		if o.Kind == catalog.KindTrafficPolicy || o.Kind == catalog.KindPeerAuthentication {
+			all[o.Origin().String()] = o
 		}
 	}
 	return all
@@ -64,7 +65,9 @@ func (v *View) caller() trafficpolicy.Caller {
 // A Serving is what a server is told of the calls it takes, and where that is configured.
 type Serving struct {
 	resilience.Serving
-	From Origins
+	// Trusted are the callers whose headers count that steer the mesh; nil if nobody says.
+	Trusted []trafficpolicy.Principal
+	From    Origins
 }
 
 // Serving is what the servers of a cluster are told, if they are the mesh's library's: the first of them, where they are
@@ -98,7 +101,7 @@ func (v *View) serving(addr string) Serving {
 
 func (v *View) served(w trafficpolicy.Workload) Serving {
 	told := v.catalog.ServerPolicy(w)
-	return Serving{told.Serving, v.withBlocks(nil, told.Origins, serverBlocks)}
+	return Serving{told.Serving, told.Trusted, v.withBlocks(nil, told.Origins, serverBlocks)}
 }
 
 // SharedLimits are the limits of all processes together, by name.
