@@ -11,6 +11,8 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/weftmesh/weft/identity"
 )
 
 // The environment variables of the gRPC xDS bootstrap. The file wins.
@@ -57,7 +59,8 @@ func ParseBootstrap(pathOrJSON string) (*Bootstrap, error) {
 }
 
 // BootstrapFor is the bootstrap of control servers ("host:port", or any target that
-// gRPC can dial) that are spoken to in plaintext; the later ones are fallbacks.
+// gRPC can dial); the later ones are fallbacks. They are spoken to by the mesh's mTLS if the
+// client has an identity, else in plaintext.
 func BootstrapFor(addr ...string) (*Bootstrap, error) {
 	if len(addr) == 0 {
 		return nil, errors.New(`bootstrap: no address of a control server: name one, such as "127.0.0.1:18000"`)
@@ -67,9 +70,23 @@ func BootstrapFor(addr ...string) (*Bootstrap, error) {
 		if strings.TrimSpace(a) == "" {
 			return nil, fmt.Errorf(`bootstrap: address %d of the control servers is empty: set it to "host:port"`, i+1)
 		}
-		b.servers = append(b.servers, server{uri: a, creds: channelCreds{kind: credsInsecure}})
+		b.servers = append(b.servers, server{uri: a, creds: channelCreds{kind: credsMesh}, plain: true})
 	}
 	return b, nil
+}
+
+// as is the bootstrap of a process of that identity, which may be nil.
+func (b *Bootstrap) as(own identity.Source) (*Bootstrap, error) {
+	out := *b
+	out.servers = slices.Clone(b.servers)
+	for i := range out.servers {
+		s := &out.servers[i]
+		if s.creds.kind == credsMesh && own == nil && !s.plain {
+			return nil, fmt.Errorf(`bootstrap: xds_servers[%d].channel_creds: type "weft" needs an identity of this process: give it one, or use type "tls"`, i)
+		}
+		s.identity = own
+	}
+	return &out, nil
 }
 
 func readBootstrap(path, source, fix string) (*Bootstrap, error) {
@@ -88,6 +105,10 @@ type document struct {
 			Type   string          `json:"type"`
 			Config json.RawMessage `json:"config"`
 		} `json:"channel_creds"`
+		CallCreds []struct {
+			Type   string          `json:"type"`
+			Config json.RawMessage `json:"config"`
+		} `json:"call_creds"`
 		Features []json.RawMessage `json:"server_features"`
 	} `json:"xds_servers"`
 	Node                 json.RawMessage `json:"node"`
@@ -138,6 +159,22 @@ func parseBootstrap(text []byte, source string) (*Bootstrap, error) {
 			find(at+".channel_creds", `is missing or empty: set it to [{"type": "insecure"}] or [{"type": "tls"}]`)
 		case out.creds.kind == "":
 			find(at+".channel_creds", `has only types that are not supported (%s): add one of type "tls" or "insecure"`, strings.Join(unsupported, ", "))
+		}
+		for j, c := range s.CallCreds {
+			if c.Type != "jwt_token_file" { // others are of a newer bootstrap
+				continue
+			}
+			var d struct {
+				File string `json:"jwt_token_file"`
+			}
+			switch err := json.Unmarshal(c.Config, &d); {
+			case err != nil || d.File == "":
+				find(fmt.Sprintf("%s.call_creds[%d].config.jwt_token_file", at, j), "is missing or wrong: set it to the path of a file with a JWT")
+			case out.creds.kind == credsInsecure:
+				find(fmt.Sprintf("%s.call_creds[%d]", at, j), `would send a token in plaintext: set channel_creds to type "tls"`)
+			case out.token == "":
+				out.token = d.File
+			}
 		}
 		for _, f := range s.Features {
 			var name string

@@ -118,8 +118,8 @@ func TestItem33ServersAndCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []server{
-		{"unix:///run/a.sock", channelCreds{kind: "insecure"}, features{ignoreDeletion: true, failOnDataErrors: true}},
-		{"passthrough:///b:2", channelCreds{kind: "tls"}, features{timerTransient: true, sotw: true}},
+		{uri: "unix:///run/a.sock", creds: channelCreds{kind: "insecure"}, features: features{ignoreDeletion: true, failOnDataErrors: true}},
+		{uri: "passthrough:///b:2", creds: channelCreds{kind: "tls"}, features: features{timerTransient: true, sotw: true}},
 	}
 	if !slices.Equal(b.servers, want) {
 		t.Errorf("servers %+v, want %+v", b.servers, want)

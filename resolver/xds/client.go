@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/weftmesh/weft/balancer"
+	"github.com/weftmesh/weft/identity"
 	"github.com/weftmesh/weft/resolver"
 )
 
@@ -25,6 +26,9 @@ type Config struct {
 	Labels map[string]string
 	// Locality says where this process runs.
 	Locality balancer.Locality
+	// Identity is what this process proves who it is with to control servers that are spoken to by the mesh's mTLS, as those of
+	// [BootstrapFor] are then; nil is none.
+	Identity identity.Source
 	// Logger; nil discards.
 	Logger *slog.Logger
 	// DialOptions are added to those of the connection to the control server.
@@ -56,12 +60,16 @@ var errClosed = errors.New("xds: the client is closed")
 // bootstrap is missing or wrong; it does not wait for the control server, which
 // is connected to when there is something to ask for: see [Client.Ready].
 func New(config Config) (*Client, error) {
+	var err error
 	b := config.Bootstrap
 	if b == nil {
-		var err error
 		if b, err = BootstrapFromEnv(); err != nil {
 			return nil, err
 		}
+	}
+	b, err = b.as(config.Identity)
+	if err != nil {
+		return nil, err
 	}
 	c := &Client{
 		bootstrap: b,

@@ -8,18 +8,25 @@ import (
 	"os"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/credentials/jwt"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/weftmesh/weft/identity"
 )
 
 // A server is one control server of the bootstrap.
 type server struct {
 	uri      string
 	creds    channelCreds
+	plain    bool   // without an identity it is spoken to in plaintext
+	token    string // path of a file with a JWT that goes with each call (gRFC A97); empty means none
 	features features
+	identity identity.Source // of this process; nil if it has none
 }
 
 const (
@@ -33,9 +40,9 @@ const (
 
 // dial makes a connection to the server, which begins when it is used.
 func (s server) dial(more []grpc.DialOption) (*grpc.ClientConn, error) {
-	creds, ferr := s.creds.transport()
-	if ferr != nil {
-		return nil, fmt.Errorf("bootstrap: channel_creds.%s %s", ferr.field, ferr.text)
+	creds, err := s.credentials()
+	if err != nil {
+		return nil, err
 	}
 	options := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
@@ -45,7 +52,29 @@ func (s server) dial(more []grpc.DialOption) (*grpc.ClientConn, error) {
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
 	}, more...)
+	if s.token != "" {
+		token, err := jwt.NewTokenFileCallCredentials(s.token)
+		if err != nil {
+			return nil, fmt.Errorf("bootstrap: call_creds: %w", err)
+		}
+		options = append(options, grpc.WithPerRPCCredentials(token))
+	}
 	return grpc.NewClient(s.uri, options...)
+}
+
+func (s server) credentials() (credentials.TransportCredentials, error) {
+	if s.creds.kind == credsMesh && s.identity != nil {
+		config, err := meshTLS(s.identity)
+		if err != nil {
+			return nil, err
+		}
+		return credentials.NewTLS(config), nil
+	}
+	creds, ferr := s.creds.transport(s.identity)
+	if ferr != nil {
+		return nil, fmt.Errorf("bootstrap: channel_creds.%s %s", ferr.field, ferr.text)
+	}
+	return creds, nil
 }
 
 // features are the server features that are known; others are ignored.
@@ -72,6 +101,7 @@ func (f *features) add(name string) {
 const (
 	credsInsecure = "insecure"
 	credsTLS      = "tls"
+	credsMesh     = "weft" // mTLS of the mesh; plaintext for a process without an identity
 )
 
 // channelCreds are the credentials of the connection to a control server (gRFC A27, A65).
@@ -87,7 +117,7 @@ type fieldError struct{ field, text string }
 // supported. An entry that is supported but wrong is an error, not skipped.
 func parseCreds(kind string, config json.RawMessage) (c channelCreds, ok bool, err *fieldError) {
 	switch kind {
-	case credsInsecure:
+	case credsInsecure, credsMesh:
 		return channelCreds{kind: kind}, true, nil
 	case credsTLS:
 	default:
@@ -108,15 +138,16 @@ func parseCreds(kind string, config json.RawMessage) (c channelCreds, ok bool, e
 	if (c.certFile == "") != (c.privateFile == "") {
 		return c, true, &fieldError{"config", "has only one of certificate_file and private_key_file: set both or neither"}
 	}
-	if _, err := c.transport(); err != nil {
+	if _, err := c.transport(nil); err != nil {
 		return c, true, &fieldError{"config." + err.field, err.text}
 	}
 	return c, true, nil
 }
 
-// transport reads the files anew, so that each connection uses the newest.
-func (c channelCreds) transport() (credentials.TransportCredentials, *fieldError) {
-	if c.kind == credsInsecure {
+// transport reads the files anew, so that each connection uses the newest. Where they hold no certificate for this process, that of
+// its identity is shown.
+func (c channelCreds) transport(from identity.Source) (credentials.TransportCredentials, *fieldError) {
+	if c.kind != credsTLS {
 		return insecure.NewCredentials(), nil
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -136,6 +167,8 @@ func (c channelCreds) transport() (credentials.TransportCredentials, *fieldError
 			return nil, &fieldError{"certificate_file", fmt.Sprintf("cannot be used with private_key_file (%v): set both to PEM files that belong together", err)}
 		}
 		config.Certificates = []tls.Certificate{pair}
+	} else if from != nil {
+		config.GetClientCertificate = tlsconfig.GetClientCertificate(from)
 	}
 	return credentials.NewTLS(config), nil
 }

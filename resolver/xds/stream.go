@@ -57,12 +57,16 @@ func (s *stream) run() {
 }
 
 func (s *stream) talk() error {
+	node, err := s.identified()
+	if err != nil {
+		return err
+	}
 	conn, err := s.server.dial(s.dial)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	ads, err := s.open(conn)
+	ads, err := s.open(conn, node)
 	if err != nil {
 		return err
 	}
@@ -85,14 +89,14 @@ func (s *stream) talk() error {
 	}
 }
 
-func (s *stream) open(conn *grpc.ClientConn) (dialect, error) {
+func (s *stream) open(conn *grpc.ClientConn, node *corev3.Node) (dialect, error) {
 	client := discoveryv3.NewAggregatedDiscoveryServiceClient(conn)
 	if s.delta {
 		ads, err := client.DeltaAggregatedResources(s.ctx)
-		return &delta{ads, s.node}, err
+		return &delta{ads, node}, err
 	}
 	ads, err := client.StreamAggregatedResources(s.ctx)
-	return &sotw{ads, s.node}, err
+	return &sotw{ads, node}, err
 }
 
 // send takes requests one by one until there are no more or one cannot be sent.
