@@ -4,13 +4,20 @@ import (
 	selection "istio.io/api/type/v1beta1"
 )
 
-// attachment checks what a policy is for.
-func (v *validator) attachment(p *path, a interface {
+// An attachment is what a policy is for.
+type attachment interface {
 	GetSelector() *selection.WorkloadSelector
 	GetTargetRef() *selection.PolicyTargetReference
 	GetTargetRefs() []*selection.PolicyTargetReference
-},
-) {
+}
+
+// attached reports whether a policy is for a workload. One with targetRefs is for gateways and waypoints.
+func attached(a attachment, w Workload) bool {
+	return a.GetTargetRef() == nil && len(a.GetTargetRefs()) == 0 && selects(a.GetSelector().GetMatchLabels(), w.Labels)
+}
+
+// attachment checks what a policy is for.
+func (v *validator) attachment(p *path, a attachment) {
 	refs := a.GetTargetRefs()
 	if a.GetSelector() != nil && (a.GetTargetRef() != nil || len(refs) > 0) || a.GetTargetRef() != nil && len(refs) > 0 {
 		v.fail(p.field("selector"), "only one of selector, targetRef and targetRefs may be given")

@@ -32,12 +32,16 @@ func (c *Catalog) Check() []Finding {
 	for _, p := range c.traffic.all {
 		k.trafficPolicy(p)
 	}
+	k.refusals()
+	k.meshKinds()
+	k.security()
 	return sortFindings(k.findings)
 }
 
 type checker struct {
 	*Catalog
 	findings []Finding
+	pools    map[string]*pool[member]
 }
 
 func (k *checker) warn(o *Object, field, format string, args ...any) {
@@ -194,6 +198,7 @@ func (k *checker) destinationRule(o *Object, dr *networking.DestinationRule) {
 	}
 	if s := k.find(o.Namespace, host); s != nil {
 		k.subsets(o, dr, s)
+		k.tls(o, &DestinationRule{Objects: []*Object{o}, Host: host, Spec: dr}, s)
 	}
 }
 

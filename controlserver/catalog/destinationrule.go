@@ -52,6 +52,9 @@ func (v *validator) trafficPolicy(p *path, t *networking.TrafficPolicy) {
 			v.port(at.field("port").field("number"), s.GetPort().GetNumber())
 		}
 		v.policies(at, s)
+		if s.GetTls() == nil && t.GetTls() != nil {
+			v.warn(at, "leaves tls out: calls to port %d are made without that of the whole (Istio)", s.GetPort().GetNumber())
+		}
 	}
 	// Over 100 the webhook lets pass, the CRD's schema does not.
 	v.percent(p.field("retryBudget").field("percent"), t.GetRetryBudget().GetPercent().GetValue())

@@ -76,17 +76,19 @@ func (d *document) read(n *yaml.Node, sound bool) {
 	if d.known(n, kind, version) && sound {
 		d.spec(n, spec)
 	}
-	d.finish(line)
+	d.finish(line, spec, sound)
 }
 
-func (d *document) finish(line int) {
+func (d *document) finish(line int, spec *yaml.Node, sound bool) {
 	o := &d.object
 	for i := range d.findings {
 		f := &d.findings[i]
 		f.Kind, f.Namespace, f.Name = o.Kind, o.Namespace, o.Name
 	}
+	twice := false
 	if o.Name != "" && o.Kind != "" {
 		if first, ok := d.seen[o.Key()]; ok {
+			twice = true
 			d.errors++
 			d.findings = append(d.findings, Finding{
 				Position: Position{d.file, line}, Kind: o.Kind, Namespace: o.Namespace, Name: o.Name, Field: "metadata.name",
@@ -97,8 +99,11 @@ func (d *document) finish(line int) {
 		}
 	}
 	d.parser.findings = append(d.parser.findings, d.findings...)
-	if d.errors == 0 && !o.none() {
+	switch standIn, ok := d.standIn(spec, sound); {
+	case d.errors == 0 && !o.none():
 		d.objects = append(d.objects, *o)
+	case d.errors > 0 && ok && !twice:
+		d.objects = append(d.objects, standIn)
 	}
 }
 

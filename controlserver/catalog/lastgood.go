@@ -14,7 +14,8 @@ import (
 // goroutine at a time.
 //
 //   - An object whose newest version is refused stays as it was; without an
-//     earlier version it is not there.
+//     earlier version it is not there, but for the kinds that keep somebody out ([Parse]).
+//   - A Revocation whose newest version is refused takes back what the last good one does, and what can be read of the newest.
 //   - An object whose file no longer has it is gone.
 //   - An object whose file cannot be read, or is not all there, stays.
 //   - A new version that does not fit the others (a route to a subset that nobody
@@ -86,7 +87,13 @@ func (l *LastGood) restore(newest map[Key]Object, rest []Fragment) map[Key]Objec
 	}
 	chosen := maps.Clone(newest)
 	for key, o := range l.good {
-		if _, ok := newest[key]; ok {
+		now, ok := newest[key]
+		if ok && !now.refused {
+			continue
+		}
+		if ok && o.Revocation != nil {
+			now.Revocation, now.refused = o.Revocation.with(now.Revocation), false
+			chosen[key] = now
 			continue
 		}
 		stays := refused[key] || slices.ContainsFunc(broken, func(b string) bool {
@@ -150,7 +157,7 @@ func (l *LastGood) keep(chosen map[Key]Object, found []Finding) {
 		}
 	}
 	for key, o := range chosen {
-		if !misfits[key] {
+		if !misfits[key] && !o.refused {
 			l.good[key] = o
 		}
 	}

@@ -50,6 +50,8 @@ type Object struct {
 	source *source
 	// required are the rules of a RequestAuthentication with presence REQUIRED, a field that istio.io/api lacks.
 	required []int
+	// refused says that the object stands in for a document with a mistake.
+	refused bool
 }
 
 // Key returns what names the object.
@@ -68,6 +70,9 @@ func (o *Object) At(field string) Position {
 	}
 	return Position{File: o.Position.File, Line: o.source.line(field)}
 }
+
+// Refused reports whether the object stands in for a document with a mistake ([Parse]).
+func (o *Object) Refused() bool { return o.refused }
 
 // none reports whether there is no such object.
 func (o *Object) none() bool {

@@ -16,6 +16,9 @@ import (
 // is wrong with the rest, in the order of the file. One bad document does not
 // spoil the others. It keeps no hold on data after the objects are gone.
 //
+// An AuthorizationPolicy or PeerAuthentication with a mistake is among the objects as one that refuses all that it may
+// have been for, and a Revocation as what can be read of it.
+//
 // A document may be 1.5 MiB at most, a file 64 MiB.
 func Parse(file string, data []byte) ([]Object, []Finding) {
 	p := parser{file: file, seen: map[Key]int{}}

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	security "istio.io/api/security/v1beta1"
-	selection "istio.io/api/type/v1beta1"
 
 	"github.com/weftmesh/weft/identity"
 )
@@ -141,16 +140,6 @@ func (c *Catalog) addProtection() {
 		}
 	}
 	p.revoked = c.revoked()
-}
-
-// attached reports whether a policy is for a workload. Those with targetRefs are for gateways and waypoints.
-func attached(p interface {
-	GetSelector() *selection.WorkloadSelector
-	GetTargetRef() *selection.PolicyTargetReference
-	GetTargetRefs() []*selection.PolicyTargetReference
-}, w Workload,
-) bool {
-	return p.GetTargetRef() == nil && len(p.GetTargetRefs()) == 0 && selects(p.GetSelector().GetMatchLabels(), w.Labels)
 }
 
 var modes = map[security.PeerAuthentication_MutualTLS_Mode]identity.Mode{

@@ -33,6 +33,9 @@ func (v *validator) workloadEntry(e *networking.WorkloadEntry, p *path) {
 		}
 	}
 	v.labels(p.field("labels"), e.GetLabels())
+	if mode, ok := e.GetLabels()[tlsMode]; ok && mode != "istio" && mode != "disabled" {
+		v.warn(p.field("labels").key(tlsMode), "%q is neither \"istio\" nor \"disabled\": it counts as \"disabled\"", mode)
+	}
 	if l := e.GetLocality(); l != "" && (strings.HasPrefix(l, "/") || strings.Count(l, "/") > 2) {
 		v.fail(p.field("locality"), "%q is not region/zone/sub-zone", l)
 	}
