@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/weftmesh/weft/internal/match"
@@ -42,6 +43,47 @@ type Provider struct {
 	MaxLifetime time.Duration
 	// SpaceDelimited are claims besides "scope" and "permission" that are lists with spaces between.
 	SpaceDelimited []string
+}
+
+// check says what is wrong with the conditions and the requirements; keys and places are looked at by who reads tokens.
+func (j *JWT) check(f *faults) {
+	names := map[string]bool{}
+	for i := range j.Providers {
+		p := &j.Providers[i]
+		where := quoted("jwt: provider", p.Name, i)
+		if names[p.Name] {
+			f.add(where, "there are two of this name")
+		}
+		names[p.Name] = true
+		for k, is := range p.Subjects {
+			var t test
+			t.readyString(is, noRange(is), fmt.Sprintf("%s: subjects[%d]", where, k), f)
+		}
+	}
+	for i := range j.Requirements {
+		where := fmt.Sprintf("jwt: requirement %d", i)
+		if path := &j.Requirements[i].Path; path.Kind != 0 {
+			path.ready(where+": path", 1, f)
+		}
+		j.Requirements[i].Need.check(where, 1, names, f)
+	}
+}
+
+func (r *Requirement) check(where string, depth int, providers map[string]bool, f *faults) {
+	switch {
+	case depth > deepest:
+		f.add(where, "is nested deeper than %d", deepest)
+		return
+	case r.Kind > AllowMissingOrBad:
+		f.add(where, "unknown kind of requirement %d", r.Kind)
+	case r.Kind == NeedToken && !providers[r.Provider]:
+		f.add(where, "provider %q: is not among the providers", r.Provider)
+	case (r.Kind == NeedAnyOf || r.Kind == NeedAllOf) && len(r.Of) == 0:
+		f.add(where, "is of nothing")
+	}
+	for i := range r.Of {
+		r.Of[i].check(fmt.Sprintf("%s.of[%d]", where, i), depth+1, providers, f)
+	}
 }
 
 // PlaceKind says where a token stands.

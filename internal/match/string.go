@@ -70,6 +70,9 @@ func (m String) Compile() (Matcher, error) {
 // Kind says how the condition compares.
 func (t *Matcher) Kind() Kind { return t.kind }
 
+// Only is the one string that fulfils the condition, if there is but one.
+func (t *Matcher) Only() (string, bool) { return t.value, t.kind == Exact && !t.fold }
+
 // Matches reports whether s fulfils the condition.
 func (t *Matcher) Matches(s string) bool {
 	switch t.kind {
