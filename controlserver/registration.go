@@ -21,6 +21,7 @@ func (r registration) StreamOpened(stream uint64, n *ads.Node) {
 		Namespace:      n.Namespace,
 		ServiceAccount: n.ServiceAccount,
 		Labels:         n.Labels,
+		Identity:       n.Identity,
 		Locality:       balancer.Locality{Region: l.GetRegion(), Zone: l.GetZone(), SubZone: l.GetSubZone()},
 		Addresses:      n.InstanceIPs,
 		Peer:           n.Peer.Addr(),

@@ -21,6 +21,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -28,6 +29,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/weftmesh/weft/controlserver/ads"
+	"github.com/weftmesh/weft/controlserver/ca"
 	"github.com/weftmesh/weft/controlserver/catalog"
 	"github.com/weftmesh/weft/controlserver/dns"
 	"github.com/weftmesh/weft/controlserver/publish"
@@ -35,6 +37,7 @@ import (
 	"github.com/weftmesh/weft/controlserver/source/registry"
 	"github.com/weftmesh/weft/controlserver/source/yamldir"
 	"github.com/weftmesh/weft/controlserver/web"
+	"github.com/weftmesh/weft/identity"
 )
 
 // A Source reports all that it knows at every change, until ctx is done. Its
@@ -68,6 +71,16 @@ type Config struct {
 	// which is each server's own, "redis://[user][:password]@host[:port][/db]" or "rediss://..." in a Redis that servers
 	// share. While it can't be asked, clients do as the limit says for that.
 	RateLimitStore string
+	// CA makes the server the authority of a trust domain, which its clients must be of: they prove who they are by mTLS, get their
+	// certificates here, and are told to speak mTLS with each other. TrustDomain must be set; Revoked is the server's own. nil is for
+	// laptops: nobody proves anything, and the log says so.
+	CA *ca.Config
+	// DefaultMTLS is how servers of the trust domain take connections of which no PeerAuthentication says anything; zero means Strict, so that no
+	// stranger gets in (Istio: Permissive).
+	DefaultMTLS identity.Mode
+	// BundleEndpoint is the address where other trust domains fetch the bundle of this one (SPIFFE bundle endpoint, https_spiffe); empty means
+	// none.
+	BundleEndpoint string
 	// Lookup resolves names of endpoints; nil means the system's resolver.
 	Lookup func(ctx context.Context, name string) ([]string, error)
 	// Logger: nil means slog.Default().
@@ -80,10 +93,14 @@ type Server struct {
 	log      *slog.Logger
 	listener net.Listener
 	web      net.Listener // nil without a status page
+	bundle   net.Listener // nil without a bundle endpoint
 	ads      *ads.Server
 	limits   *ratelimit.Server
 	registry *registry.Registry
 	dns      *dns.Resolver
+	ca       *ca.CA          // nil for a mesh without identities
+	own      identity.Source // then nil too
+	revoked  atomic.Pointer[identity.Revoked]
 	sources  []Source
 	started  time.Time
 
@@ -142,20 +159,43 @@ func New(cfg Config) (*Server, error) {
 	}
 	if s.listener = cfg.Listener; s.listener == nil {
 		if s.listener, err = listen(cmp.Or(cfg.Listen, "127.0.0.1:0")); err != nil {
-			s.limits.Close()
+			s.shut()
 			return nil, fmt.Errorf("controlserver: address for xDS: %w", err)
 		}
 	}
 	if cfg.Web != "" {
 		if s.web, err = listen(cfg.Web); err != nil {
-			s.listener.Close()
-			s.limits.Close()
+			s.shut()
 			return nil, fmt.Errorf("controlserver: status page: %w", err)
 		}
 	}
-	s.ads = ads.New(ads.Config{Observer: registration{s.registry}, Warmup: cmp.Or(cfg.Grace, 10*time.Second), Logger: s.log})
+	if cfg.BundleEndpoint != "" && cfg.CA != nil {
+		if s.bundle, err = listen(cfg.BundleEndpoint); err != nil {
+			s.shut()
+			return nil, fmt.Errorf("controlserver: bundle endpoint: %w", err)
+		}
+	}
+	if err := s.authority(); err != nil {
+		s.shut()
+		return nil, fmt.Errorf("controlserver: %w", err)
+	}
+	admission := ads.Config{Observer: registration{s.registry}, Warmup: cmp.Or(cfg.Grace, 10*time.Second), Logger: s.log}
+	if s.ca != nil {
+		admission.Identify, admission.Admit = s.identify, s.admit
+	}
+	s.ads = ads.New(admission)
 	s.dns = dns.New(dns.Config{Lookup: cfg.Lookup, Logger: s.log}, s.republish)
 	return s, nil
+}
+
+// shut closes what a Server that does not come to be has opened.
+func (s *Server) shut() {
+	s.limits.Close()
+	for _, ln := range []net.Listener{s.listener, s.web, s.bundle} {
+		if ln != nil {
+			ln.Close()
+		}
+	}
 }
 
 func listen(addr string) (net.Listener, error) {
@@ -215,8 +255,11 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { s.work(run) })
 
-	server := grpc.NewServer(ads.ServerOptions(ads.Limits{})...)
+	server := grpc.NewServer(s.serverOptions()...)
 	s.ads.Register(server)
+	if s.ca != nil {
+		s.ca.Register(server)
+	}
 	s.limits.Register(server)
 	healthpb.RegisterHealthServer(server, health.NewServer())
 	task("xDS", func() error { return server.Serve(s.listener) })
@@ -229,8 +272,13 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		})
 	}
+	if s.bundle != nil {
+		task("bundle endpoint", func() error { return s.serveBundle(run) })
+	}
 	s.log.Info("control server is up", "xds", s.Addr(), "web", s.WebAddr(), "config", s.config.Dir)
-	s.log.Warn("clients are NOT authenticated: whoever reaches the address sees all configuration, can register as any service and use up every limit", "xds", s.Addr())
+	if s.ca == nil {
+		s.log.Warn("clients are NOT authenticated: whoever reaches the address sees all configuration, can register as any service and use up every limit", "xds", s.Addr())
+	}
 
 	var err error
 	select {
@@ -249,6 +297,9 @@ func (s *Server) Run(ctx context.Context) error {
 	_ = page.Close()  // its listener is done with
 	s.dns.Close()
 	wg.Wait()
+	if s.ca != nil {
+		s.ca.Close()
+	}
 	return err
 }
 
@@ -286,6 +337,7 @@ func (s *Server) work(ctx context.Context) {
 		old := names
 		names = publish.Names(c, s.advertised())
 		s.resolve(ctx, old, names)
+		s.revoke(c.Revoked())
 		s.limits.Set(sharedLimits(c)) // before anybody is told to ask for them
 		s.publish(func(w *state) {
 			w.catalog, w.findings, w.reports, w.changed = c, findings, reports, time.Now()
@@ -342,11 +394,15 @@ func (s *Server) publish(change func(*state)) {
 	s.worked.generation++
 	generation := s.worked.generation
 	known := s.dns.Known() // a view must not change with time
-	p := publish.New(s.worked.catalog, publish.Config{
+	cfg := publish.Config{
 		Lookup:     func(name string) []string { return known[name] },
 		RateLimits: s.advertised(),
 		Lost:       s.lost,
-	})
+	}
+	if s.ca != nil {
+		cfg.TrustDomain, cfg.DefaultMode = s.ca.TrustDomain().Name(), cmp.Or(s.config.DefaultMTLS, identity.Strict)
+	}
+	p := publish.New(s.worked.catalog, cfg)
 	s.worked.publisher = p
 	var mu sync.Mutex
 	snapshots := map[*publish.View]*snapshot{}

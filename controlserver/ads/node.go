@@ -12,6 +12,7 @@ import (
 type Node struct {
 	ID             string
 	Identity       string            // SPIFFE ID that it has proved; empty if it was not asked to
+	Serial         string            // of the certificate by which
 	Service        string            // metadata WEFT_SERVICE without its namespace
 	Namespace      string            // that of WEFT_SERVICE, or metadata NAMESPACE, or that of a four-part id's domain
 	ServiceAccount string            // metadata SERVICE_ACCOUNT

@@ -37,8 +37,9 @@ type Observer interface {
 
 // An Identity is who a client has proved to be.
 type Identity struct {
-	ID    string    // SPIFFE ID
-	Until time.Time // when the proof ends, and with it the stream; zero is never
+	ID     string    // SPIFFE ID
+	Serial string    // of its certificate, as identity.Serial has it; empty if it has proved it otherwise
+	Until  time.Time // when the proof ends, and with it the stream; zero is never
 }
 
 // Config of a Server. The zero value serves, unobserved, with default limits, whoever asks.
@@ -47,7 +48,8 @@ type Config struct {
 	// Identify says who the client is that a stream's context is of. Its error, a gRPC status, refuses the stream. nil asks nobody to
 	// prove anything.
 	Identify func(context.Context) (Identity, error)
-	// Admit says whether a client that calls itself that node may be served. Its error, a gRPC status, refuses the stream. nil admits all.
+	// Admit says whether a client that calls itself that node may be served, and may fill in what it left out. Its error, a gRPC status, refuses
+	// the stream. nil admits all.
 	Admit  func(*Node) error
 	Limits Limits
 	// Warmup is for how long after New a client that brings resources from an

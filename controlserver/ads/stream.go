@@ -294,7 +294,7 @@ func (st *stream) open(p *corev3.Node) error {
 		return err
 	}
 	n := newNode(p, st.peer)
-	n.Identity = st.identity.ID
+	n.Identity, n.Serial = st.identity.ID, st.identity.Serial
 	if admits := st.server.admits; admits != nil {
 		if err := admits(n); err != nil {
 			return err

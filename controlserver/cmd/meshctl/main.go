@@ -31,13 +31,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	understood := false
-	for _, c := range []*cobra.Command{serveCommand(), checkCommand(), explainCommand(), statusCommand()} {
-		execute := c.RunE
-		c.RunE = func(cmd *cobra.Command, args []string) error {
-			understood = true
-			return execute(cmd, args)
-		}
+	for _, c := range []*cobra.Command{serveCommand(), checkCommand(), explainCommand(), statusCommand(), tokenCommand(), caCommand()} {
 		root.AddCommand(c)
+		for _, c := range append(c.Commands(), c) {
+			execute := c.RunE
+			if execute == nil {
+				continue
+			}
+			c.RunE = func(cmd *cobra.Command, args []string) error {
+				understood = true
+				return execute(cmd, args)
+			}
+		}
 	}
 	root.SetArgs(args)
 	root.SetOut(stdout)

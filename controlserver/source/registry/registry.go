@@ -36,6 +36,7 @@ type Process struct {
 	Service        string // "name" or "name.namespace"; empty for a process that only selectors find
 	Namespace      string // unless Service names one
 	ServiceAccount string
+	Identity       string            // that it has proved; empty where nobody has to
 	Labels         map[string]string // not modified afterwards
 	Locality       balancer.Locality
 	Addresses      []string   // of its own, the first stands for an unspecified one
@@ -108,6 +109,8 @@ func (r *Registry) Subscribed(stream uint64, typeURL string, names []string) {
 		case r.owners[addr] == i:
 		case len(i.ports) >= r.ports:
 			r.log.Warn("port cannot be registered", "node", i.ID, "listener", name, "limit", r.ports)
+		case r.owner(i, addr) != "":
+			r.log.Warn("port cannot be registered: it, or the service, is another's", "node", i.ID, "identity", i.Identity, "listener", name, "owner", r.owner(i, addr))
 		default:
 			if old := r.owners[addr]; old != nil {
 				r.succeed(old, i, addr)
@@ -117,6 +120,25 @@ func (r *Registry) Subscribed(stream uint64, typeURL string, names []string) {
 			r.look()
 		}
 	}
+}
+
+// owner is the identity that an instance would take the port or the service from: whoever came first keeps it for as long as it is
+// there. Empty is nobody.
+func (r *Registry) owner(i *instance, addr netip.AddrPort) string {
+	if old := r.owners[addr]; old != nil && old.Identity != i.Identity {
+		if _, orphan := r.orphans[old]; !orphan {
+			return old.Identity
+		}
+	}
+	if i.Service == "" {
+		return ""
+	}
+	for _, other := range r.owners {
+		if other.Identity != i.Identity && other.Service == i.Service && other.Namespace == i.Namespace {
+			return other.Identity
+		}
+	}
+	return ""
 }
 
 // Unsubscribed deregisters ports at once.
