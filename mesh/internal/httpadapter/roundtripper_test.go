@@ -296,7 +296,7 @@ func TestRouteTimeoutCoversTheBody(t *testing.T) {
 			http.NewResponseController(w).Flush()
 			<-r.Context().Done()
 			panic(http.ErrAbortHandler) // returning would end the body well
-		}), resilience.Policy{Timeout: 400 * time.Millisecond})
+		}), resilience.Policy{Timeout: 1500 * time.Millisecond})
 		_, err := io.ReadAll(m.do(request(t, "GET", "http://payments/", nil)).Body)
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("read: %v", err)

@@ -106,7 +106,7 @@ func TestAnswerBeforeTheHostsLeft(t *testing.T) {
 // A host that does not answer costs a try; how long an answer is read does not count.
 func TestTryTimeout(t *testing.T) {
 	each(t, func(t *testing.T, w wire) {
-		const try = 250 * time.Millisecond
+		const try = 800 * time.Millisecond
 		dumb := make(chan struct{})
 		stuck := w.start(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			select {
