@@ -62,7 +62,7 @@ func (a *Authenticator) Verify(ctx context.Context, j *identity.JWT, r *identity
 	}
 	for i := range v.requirements {
 		q := &v.requirements[i]
-		fits, err := q.path.fits(r)
+		fits, err := q.path.fits(ctx, r)
 		switch {
 		case err != nil:
 			return refused(err)
@@ -76,13 +76,14 @@ func (a *Authenticator) Verify(ctx context.Context, j *identity.JWT, r *identity
 	return res
 }
 
-// Close ends fetches and waits for them. What is verified after that knows only the keys that are there.
-func (a *Authenticator) Close() {
+// Close ends fetches and waits for them. What is verified after that knows only the keys that are there. It never fails.
+func (a *Authenticator) Close() error {
 	a.mu.Lock()
 	a.closed = true
 	a.mu.Unlock()
 	a.cancel()
 	a.fetches.Wait()
+	return nil
 }
 
 // forgotten is how long what no request has needed is kept.

@@ -1,119 +1,64 @@
 package jwt
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 
 	"github.com/weftmesh/weft/identity"
-	"github.com/weftmesh/weft/internal/match"
 )
 
-// A condition is an identity.Condition on what is known of a request before its tokens are, made ready.
-type condition struct {
-	identity.Condition
-	of   []condition
-	is   match.Matcher
-	name match.HeaderName
-}
+// A condition is an identity.Condition on what is known of a request before its tokens are, as rules tell it: one set of them lets through
+// what it holds for, the other what it does not hold for. The zero condition always holds.
+type condition struct{ holds, fails *identity.Gate }
 
-// newCondition makes a condition ready; the zero one always holds.
-func newCondition(is identity.Condition) (condition, error) {
+var errAmbiguous = errors.New("tokens: it can't be told which the request needs")
+
+func newCondition(is identity.Condition) (c condition, err error) {
 	if reflect.ValueOf(is).IsZero() {
-		is.Kind = identity.Always
+		return c, nil
 	}
-	c := condition{Condition: is}
-	var err error
-	switch is.Kind {
-	case identity.Always:
-	case identity.All, identity.Any, identity.Not:
-		if len(is.Of) == 0 || is.Kind == identity.Not && len(is.Of) != 1 {
-			return c, errors.New("a condition on others has not as many as it needs")
-		}
-		for _, o := range is.Of {
-			if o.Kind == 0 {
-				return c, errors.New("a condition is of no kind")
-			}
-			of, err := newCondition(o)
-			if err != nil {
-				return c, err
-			}
-			c.of = append(c.of, of)
-		}
-	case identity.HeaderIs:
-		switch is.Name {
-		case "":
-			return c, errors.New("a header has no name")
-		case ":method", ":authority", ":scheme", ":path":
-		default:
-			if strings.HasPrefix(is.Name, ":") {
-				return c, fmt.Errorf("%s: there is no such part of a request", is.Name)
-			}
-			c.name = match.Named(is.Name)
-		}
-		c.is, err = is.Is.Compile()
-	case identity.PathIs:
-		c.is, err = is.Is.Compile()
-	default:
-		return c, fmt.Errorf("a condition of kind %d can't be told before tokens are verified", is.Kind)
+	if err := early(&is); err != nil {
+		return c, err
+	}
+	if c.holds, err = gate(identity.Allow, is); err == nil {
+		c.fails, err = gate(identity.Deny, is)
 	}
 	return c, err
 }
 
-// fits reports whether the condition holds. The error says that it can't be told.
-func (c *condition) fits(r *identity.Request) (bool, error) {
-	switch c.Kind {
-	case identity.All, identity.Any:
-		all := c.Kind == identity.All
-		out := all
-		for i := range c.of {
-			ok, err := c.of[i].fits(r)
-			if err != nil {
-				return false, err
+// early refuses what is known only later.
+func early(is *identity.Condition) error {
+	switch is.Kind {
+	case identity.Always, identity.HeaderIs, identity.PathIs, identity.PathFits:
+	case identity.All, identity.Any, identity.Not:
+		for i := range is.Of {
+			if err := early(&is.Of[i]); err != nil {
+				return err
 			}
-			if ok != all {
-				out = !all
-			}
-		}
-		return out, nil
-	case identity.Not:
-		ok, err := c.of[0].fits(r)
-		return !ok, err
-	case identity.PathIs:
-		if r.Path == "" {
-			return false, errors.New("tokens: a condition is on the path, and there is none")
-		}
-		return c.is.Matches(r.Path), nil
-	case identity.HeaderIs:
-		return c.header(r)
-	}
-	return true, nil
-}
-
-// header is fits of HeaderIs. Several values are one, with commas between.
-func (c *condition) header(r *identity.Request) (bool, error) {
-	var value string
-	switch c.Name {
-	case ":method":
-		value = r.Method
-	case ":authority":
-		value = r.Authority
-	case ":scheme":
-		value = r.Scheme
-	case ":path":
-		if value = r.Path; r.Query != "" {
-			value += "?" + r.Query
 		}
 	default:
-		if r.Header == nil {
-			return false, errors.New("tokens: a condition is on a header, and there are none")
-		}
-		values := r.Header.Values(c.name)
-		if len(values) == 0 && !c.MissingAsEmpty {
-			return c.Invert && c.is.Kind() == match.Present, nil // (gRFC A41)
-		}
-		value = strings.Join(values, ",")
+		return fmt.Errorf("a condition of kind %d can't be told before tokens are verified", is.Kind)
 	}
-	return c.is.Matches(value) != c.Invert, nil
+	return nil
+}
+
+func gate(a identity.Action, is identity.Condition) (*identity.Gate, error) {
+	return identity.NewGate(identity.Guard{Steps: []identity.Step{{Name: "path", Rules: &identity.Rules{Action: a, Policies: []identity.Policy{{
+		Permissions: []identity.Condition{is}, Principals: []identity.Condition{{Kind: identity.Always}},
+	}}}}}})
+}
+
+// fits reports whether the condition holds. The error says that it can't be told.
+func (c *condition) fits(ctx context.Context, r *identity.Request) (bool, error) {
+	switch {
+	case c.holds == nil:
+		return true, nil
+	case c.holds.Check(ctx, r, nil, nil).Allowed:
+		return true, nil
+	case c.fails.Check(ctx, r, nil, nil).Allowed:
+		return false, nil
+	}
+	return false, errAmbiguous
 }

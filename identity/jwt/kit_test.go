@@ -165,7 +165,7 @@ func list(kind identity.NeedKind, of ...identity.Requirement) identity.Requireme
 func authenticator(tb testing.TB, c jwt.Config) *jwt.Authenticator {
 	tb.Helper()
 	a := jwt.New(c)
-	tb.Cleanup(a.Close)
+	tb.Cleanup(func() { a.Close() })
 	return a
 }
 

@@ -120,7 +120,7 @@ func TestPaths(t *testing.T) {
 	path := func(kind match.Kind, value string) identity.Condition {
 		return identity.Condition{Kind: identity.PathIs, Is: match.String{Kind: kind, Value: value}}
 	}
-	role := identity.Condition{Kind: identity.HeaderIs, Name: "x-role", Is: match.String{Kind: match.Exact, Value: "a,b"}}
+	role := identity.Condition{Kind: identity.HeaderIs, Name: "x-role", Is: match.String{Kind: match.Exact, Value: "a"}}
 	get := identity.Condition{Kind: identity.HeaderIs, Name: ":method", Is: match.String{Kind: match.Exact, Value: "GET"}}
 	one := func(c identity.Condition, need identity.NeedKind) identity.PathRequirement {
 		q := identity.PathRequirement{Path: c, Need: identity.Requirement{Kind: need}}
@@ -131,6 +131,7 @@ func TestPaths(t *testing.T) {
 	}
 	j := &identity.JWT{Providers: []identity.Provider{provider(es())}, Requirements: []identity.PathRequirement{
 		one(path(match.Exact, "/health"), identity.NeedNothing),
+		one(identity.Condition{Kind: identity.PathFits, Is: match.String{Value: "/t/*/x"}}, identity.NeedNothing),
 		one(identity.Condition{Kind: identity.All, Of: []identity.Condition{path(match.Prefix, "/r/"), role, get}}, identity.NeedNothing),
 		one(identity.Condition{Kind: identity.Any, Of: []identity.Condition{path(match.Prefix, "/r/"), path(match.Prefix, "/a/")}}, identity.NeedToken),
 		one(identity.Condition{Kind: identity.Not, Of: []identity.Condition{path(match.Prefix, "/open")}}, identity.NeedToken),
@@ -148,8 +149,8 @@ func TestPaths(t *testing.T) {
 		r    *identity.Request
 		lets bool
 	}{
-		{at("/health"), true}, {at("/health", bad...), true}, {at("/healthy"), false}, {at("/Health"), false},
-		{at("/r/1"), false}, {at("/r/1", "x-role", "a", "x-role", "b"), true}, {at("/r/1", "x-role", "a"), false},
+		{at("/health"), true}, {at("/health", bad...), true}, {at("/healthy"), false}, {at("/Health"), false}, {at("/t/1/x"), true}, {at("/t/1/2/x"), false},
+		{at("/r/1"), false}, {at("/r/1", "x-role", "a"), true}, {at("/r/1", "x-role", "b"), false}, {at("/r/1", "x-role", "a", "x-role", "b"), false},
 		{at("/a/1"), false}, {at("/open/1"), true}, {at("/open/1", bad...), true}, {at("/else"), false},
 		{at(""), false}, {&identity.Request{Path: "/r/1"}, false},
 	} {

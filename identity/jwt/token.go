@@ -167,7 +167,7 @@ func (i *instant) read(payload map[string]any, name string) error {
 }
 
 // after reports whether the instant is later than t by more than d.
-func (i instant) after(t time.Time, d time.Duration) bool {
+func (i *instant) after(t time.Time, d time.Duration) bool {
 	now := float64(t.Unix()) + float64(t.Nanosecond())/1e9
 	return i.at-now > d.Seconds()
 }
