@@ -325,25 +325,24 @@ type inbound struct {
 	err     error
 }
 
-// rebuild reports what the server has to say of the address. A server that has nothing to
-// say demands nothing; it may not know this process at all.
+// rebuild reports what the server has to say of the address. A server that has nothing to say demands nothing; it may not
+// know this process at all. But what was demanded once is only changed by another demand: neither a refused
+// resource nor one that was taken away may open a server.
 func (in *inbound) rebuild(c *core) {
 	r := c.use(in, listeners, c.client.bootstrap.serverListenerName(in.addr))
 	if r.pending() {
 		return
 	}
 	in.answered = true
-	value, gen := &resolver.Inbound{Addr: in.addr}, uint64(0)
-	if r.content != nil && r.content.inbound != nil {
+	switch known := r.content != nil && r.content.inbound != nil; {
+	case known && in.gen != r.content.gen:
 		v := *r.content.inbound
 		v.Addr = in.addr
-		value, gen = &v, r.content.gen
-	}
-	if in.value == nil || in.gen != gen {
-		in.value, in.gen, in.err = value, gen, nil
-		for _, w := range in.watches {
-			w.tell(value, nil)
-		}
+		in.report(&v, r.content.gen)
+	case known || in.value != nil:
+	case r.state == Nacked:
+	default:
+		in.report(&resolver.Inbound{Addr: in.addr}, 0)
 	}
 	if r.state != Nacked {
 		in.err = nil
@@ -354,6 +353,13 @@ func (in *inbound) rebuild(c *core) {
 		for _, w := range in.watches {
 			w.tell(nil, r.err)
 		}
+	}
+}
+
+func (in *inbound) report(v *resolver.Inbound, gen uint64) {
+	in.value, in.gen, in.err = v, gen, nil
+	for _, w := range in.watches {
+		w.tell(v, nil)
 	}
 }
 
