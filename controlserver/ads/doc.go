@@ -13,7 +13,7 @@
 // at the newest snapshot when its client has taken the last message; a slow
 // client skips the snapshots in between.
 //
-// Within an update resources are made before they are broken: clusters,
+// Within an update resources are made before they are broken: secrets, clusters,
 // endpoints, listeners, routes, and only then, when the client has taken these,
 // what no longer exists, in the reverse order.
 package ads

@@ -7,14 +7,15 @@ type kind uint8
 // The order in which resources are made; they are broken in the reverse order
 // (xDS protocol, eventual consistency considerations).
 const (
-	clusters kind = iota
+	secrets kind = iota // certificates, before what names them
+	clusters
 	endpoints
 	listeners
 	routes
 	kinds // how many there are
 )
 
-var typeURLs = [kinds]string{clusters: ClusterType, endpoints: EndpointType, listeners: ListenerType, routes: RouteType}
+var typeURLs = [kinds]string{secrets: SecretType, clusters: ClusterType, endpoints: EndpointType, listeners: ListenerType, routes: RouteType}
 
 func kindOf(typeURL string) (kind, bool) {
 	for k, url := range typeURLs {

@@ -154,7 +154,7 @@ func (st *stream) concerns() bool {
 // withheld says that clusters and endpoints stay because the client refused a
 // listener or a route, and so goes on with older ones that may need them.
 func (st *stream) withheld(s *subscription) bool {
-	return s.kind < listeners && len(st.subs[listeners].ledger.refused)+len(st.subs[routes].ledger.refused) > 0
+	return (s.kind == clusters || s.kind == endpoints) && len(st.subs[listeners].ledger.refused)+len(st.subs[routes].ledger.refused) > 0
 }
 
 // later kicks the stream after a while.
