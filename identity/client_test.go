@@ -15,7 +15,7 @@ import (
 )
 
 // selfSigned is a certificate that is its own root, and its PEM.
-func selfSigned(t *testing.T, dns, uri string, until time.Duration) (*x509.Certificate, string) {
+func selfSigned(t testing.TB, dns, uri string, until time.Duration) (*x509.Certificate, string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
