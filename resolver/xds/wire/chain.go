@@ -1,8 +1,6 @@
 package wire
 
 import (
-	"strings"
-
 	adaptivev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/adaptive_concurrency/v3"
 	admissionv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/admission_control/v3"
 	bandwidthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/bandwidth_limit/v3"
@@ -28,6 +26,8 @@ type chain struct {
 	bandwidth resilience.Bandwidths
 	adaptive  *resilience.Adaptive  // of servers
 	admission *resilience.Admission // of clients
+	guards    guarding              // of servers
+	before    []named               // filters that guard a server, to be encoded
 }
 
 // decodeChain looks whether the filters can be done without (gRFC A39), and reads those that are known.
@@ -52,7 +52,9 @@ func decodeChain(p *place, filters []*hcmv3.HttpFilter, own *own, server bool) (
 			}
 			continue
 		}
-		if !c.read(&q, f, own, server) {
+		switch {
+		case server && !f.GetDisabled() && c.guards.httpFilter(&q, name, f.GetTypedConfig(), own):
+		case !c.read(&q, f, own, server):
 			decodeFilter(&q, f)
 		}
 	}
@@ -158,8 +160,8 @@ func decodeFilter(p *place, f *hcmv3.HttpFilter) {
 		return
 	}
 	switch {
-	case strings.Contains(kind, "rbac"), strings.Contains(kind, "auth"), strings.Contains(kind, "jwt"):
-		p.refuse("typed_config", "%s is not supported, and security is never optional", kind)
+	case guards(kind):
+		p.refuse("typed_config", "%s is not supported here, and security is never optional", kind)
 	case f.GetDisabled():
 	case f.GetIsOptional():
 		p.warn("typed_config", "the optional filter %s is not supported, has no effect", kind)
@@ -169,12 +171,17 @@ func decodeFilter(p *place, f *hcmv3.HttpFilter) {
 }
 
 // encodeChain lists the filters in the order in which calls meet them, and the rest. All but the
-// router are optional, to those who do not know them. Of client and server only one has an adaptive
+// router and those that guard a server are optional, to those who do not know them. Of client and server only one has an adaptive
 // limit, or admission.
 func encodeChain(c *chain, rest fields, server bool) (filters []*hcmv3.HttpFilter) {
+	names := taken{"": true}
+	for _, f := range c.before { // who does not know them refuses
+		names[f.name] = true
+		filters = append(filters, &hcmv3.HttpFilter{Name: f.name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(f.m)}})
+	}
 	add := func(name string, m proto.Message) {
 		filters = append(filters, &hcmv3.HttpFilter{
-			Name: name, IsOptional: name != routerFilter,
+			Name: names.free(name), IsOptional: name != routerFilter,
 			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(m)},
 		})
 	}

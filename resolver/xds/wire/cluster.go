@@ -43,13 +43,7 @@ func DecodeCluster(a *anypb.Any) (*Cluster, error) {
 	}
 	own := decodeOwn(&p, m.GetMetadata())
 	decodeProtocol(&p, &m, own, c)
-	c.TLS = decodeTLS(&p, m.GetTransportSocket())
-	if len(m.GetTransportSocketMatches()) > 0 {
-		p.refuse("transport_socket_matches", "not supported")
-	}
-	if m.GetTransportSocketMatcher() != nil {
-		p.refuse("transport_socket_matcher", "not supported")
-	}
+	decodeSockets(&p, &m, own, c)
 	q := p.in("circuit_breakers")
 	decodeThresholds(&q, m.GetCircuitBreakers(), own, &c.Cluster)
 	c.Breaker, c.HostBreaker, c.Off = decodeTrip(own.in("breaker")), decodeTrip(own.in("host_breaker")), own.switches()
@@ -212,8 +206,8 @@ func EncodeCluster(c Cluster) proto.Message {
 	rest.in("breaker", encodeTrip(c.Breaker))
 	rest.in("host_breaker", encodeTrip(c.HostBreaker))
 	rest.text(offField, c.Off.String())
+	encodeSockets(m, &c, rest)
 	m.Metadata = rest.metadata()
 	encodeOutlier(m, c.Outlier)
-	m.TransportSocket = encodeTLS(c.TLS, c.HTTP2)
 	return m
 }

@@ -165,6 +165,7 @@ func decodeEndpoint(p *place, m *endpointv3.LbEndpoint, seen map[string]bool) ba
 		out.Health = balancer.Unhealthy
 	}
 	out.Labels = decodeLabels(p, m.GetMetadata())
+	out.MutualTLS = m.GetMetadata().GetFilterMetadata()[socketMatchKey].GetFields()[tlsModeField].GetStringValue() == tlsModeIstio
 	return out
 }
 
@@ -297,6 +298,12 @@ func encodeEndpoint(e balancer.Endpoint) *endpointv3.LbEndpoint {
 			fields[k] = structpb.NewStringValue(v)
 		}
 		m.Metadata = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{labelsKey: {Fields: fields}}}
+	}
+	if e.MutualTLS {
+		if m.Metadata == nil {
+			m.Metadata = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{}}
+		}
+		m.Metadata.FilterMetadata[socketMatchKey] = tlsMode()
 	}
 	return m
 }

@@ -49,7 +49,7 @@ func fuzz[T any](f *testing.F, kind, typeURL string, seed func(gen) T, clean fun
 }
 
 func FuzzDecodeListener(f *testing.F) {
-	fuzz(f, "lds", ListenerType, gen.listener, func(v *Listener) { v.Warnings = nil }, EncodeListener, DecodeListener)
+	fuzz(f, "lds", ListenerType, gen.listener, func(v *Listener) { v.Warnings, v.Instances = nil, nil }, EncodeListener, DecodeListener)
 }
 
 func FuzzDecodeRoute(f *testing.F) {
@@ -57,7 +57,7 @@ func FuzzDecodeRoute(f *testing.F) {
 }
 
 func FuzzDecodeCluster(f *testing.F) {
-	fuzz(f, "cds", ClusterType, gen.cluster, func(v *Cluster) { v.Warnings = nil }, EncodeCluster, DecodeCluster)
+	fuzz(f, "cds", ClusterType, gen.cluster, func(v *Cluster) { v.Warnings, v.Instances = nil, nil }, EncodeCluster, DecodeCluster)
 }
 
 func FuzzDecodeEndpoints(f *testing.F) {

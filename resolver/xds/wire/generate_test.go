@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/balancer"
-	"github.com/weftmesh/weft/identity"
 	"github.com/weftmesh/weft/resolver"
 )
 
@@ -57,7 +56,7 @@ func (g gen) listener() Listener {
 	l := Listener{Name: g.name()}
 	switch g.IntN(4) {
 	case 0:
-		l.Inbound = &resolver.Inbound{Addr: g.addr(0), Serving: g.serving()}
+		g.inbound(&l)
 		return l
 	case 1:
 		l.Address = g.addr(0)
@@ -160,15 +159,7 @@ func (g gen) cluster() Cluster {
 	c.ConnectTimeout = g.duration()
 	c.HTTP2 = g.chance(2)
 	if g.chance(2) {
-		c.TLS = &identity.ClientTLS{SubjectAltNames: identity.ExactNames(list(g, 2, func(int) string {
-			return []string{"spiffe://td/ns/" + g.word(), g.word() + ".test"}[g.IntN(2)]
-		})...)}
-		if g.chance(2) {
-			c.TLS.ServerName = g.word() + ".test"
-		}
-		if g.chance(2) {
-			c.TLS.RootCAs = testRoot
-		}
+		g.clientTLS(&c)
 	}
 	g.traffic(&c.Cluster)
 	if g.chance(2) {
@@ -197,6 +188,7 @@ func (g gen) endpoints() []balancer.Endpoint {
 			if g.chance(2) {
 				e.Weight = 1 + g.Uint32N(100)
 			}
+			e.MutualTLS = g.chance(3)
 			if g.chance(3) {
 				e.Hostname = g.word() + ".test"
 			}

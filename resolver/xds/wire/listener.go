@@ -1,8 +1,6 @@
 package wire
 
 import (
-	"slices"
-
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -12,15 +10,13 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/weftmesh/weft/resilience"
-	"github.com/weftmesh/weft/resolver"
 )
 
 const hcmFilter = "envoy.filters.network.http_connection_manager"
 
-// DecodeListener reads a Listener: an api_listener, or a socket with one HTTP
+// DecodeListener reads a Listener: an api_listener, or a socket with an HTTP
 // connection manager. The latter is that of a server (Inbound) if its traffic
-// direction is INBOUND or if none of its routes forwards; it is refused if it asks for
-// TLS or for filters, which a server must not be without.
+// direction is INBOUND or if none of its routes forwards.
 func DecodeListener(a *anypb.Any) (*Listener, error) {
 	var m listenerv3.Listener
 	r, err := open(a, "listener", &m)
@@ -44,46 +40,6 @@ func DecodeListener(a *anypb.Any) (*Listener, error) {
 	}
 	l.Warnings = r.warnings()
 	return l, nil
-}
-
-// decodeSocket reads a listener with an address.
-func decodeSocket(p *place, m *listenerv3.Listener, own *own, l *Listener) {
-	addr := decodeAddress(p, m.GetAddress())
-	if len(m.GetListenerFilters()) > 0 {
-		p.refuse("listener_filters", "not supported")
-	}
-	if m.GetUseOriginalDst().GetValue() {
-		p.refuse("use_original_dst", "not supported")
-	}
-	if m.GetFilterChainMatcher() != nil {
-		p.refuse("filter_chain_matcher", "not supported")
-	}
-	chains := m.GetFilterChains()
-	if d := m.GetDefaultFilterChain(); d != nil {
-		chains = append(slices.Clip(chains), d)
-	}
-	if len(chains) != 1 {
-		p.refuse("filter_chains", "%d, but only one is supported", len(chains))
-		return
-	}
-	q := p.at("filter_chains", 0)
-	chain := chains[0]
-	q.only(chain, "name", "filters", "metadata")
-	if len(chain.GetFilters()) != 1 {
-		q.refuse("filters", "%d, but only one HTTP connection manager is supported", len(chain.GetFilters()))
-		return
-	}
-	mp := q.at("filters", 0)
-	manager, c, server := decodeManager(&mp, chain.GetFilters()[0].GetTypedConfig(), own, m.GetTrafficDirection() == corev3.TrafficDirection_INBOUND)
-	switch {
-	case manager == nil:
-	case server:
-		decodeRoutes(&mp, manager, c, new(Listener))
-		l.Inbound = &resolver.Inbound{Addr: addr, Serving: decodeServing(&c, own)}
-	default:
-		decodeRoutes(&mp, manager, c, l)
-		l.Address = addr
-	}
 }
 
 // endsHere reports whether all routes are for a server: it has some, and none forwards.
@@ -143,12 +99,16 @@ func decodeRoutes(p *place, m *hcmv3.HttpConnectionManager, c chain, l *Listener
 	}
 }
 
-// EncodeListener is the reverse of DecodeListener. The listener of a server answers
-// every route itself, which is the form gRPC's servers take too.
+// EncodeListener is the reverse of DecodeListener.
 func EncodeListener(l Listener) proto.Message {
 	m := &listenerv3.Listener{Name: l.Name}
+	if l.Inbound != nil {
+		encodeInbound(m, &l)
+		return m
+	}
 	rest := fields{}
-	c := chain{rate: l.Default.Rate, fault: l.Default.Fault, bandwidth: l.Default.Bandwidth, admission: l.Default.Admission, global: l.Global}
+	c := chain{rate: l.Default.Rate, fault: l.Default.Fault, bandwidth: l.Default.Bandwidth, admission: l.Default.Admission}
+	c.global = l.Global
 	if l.RateLimits {
 		c.listed |= resilience.NoRates
 	}
@@ -158,10 +118,7 @@ func EncodeListener(l Listener) proto.Message {
 	if l.Bandwidths {
 		c.listed |= resilience.NoBandwidths
 	}
-	if l.Inbound != nil {
-		c, rest = encodeServing(&l.Inbound.Serving)
-	}
-	manager := &hcmv3.HttpConnectionManager{StatPrefix: l.Name, HttpFilters: encodeChain(&c, rest, l.Inbound != nil)}
+	manager := &hcmv3.HttpConnectionManager{StatPrefix: l.Name, HttpFilters: encodeChain(&c, rest, false)}
 	m.Metadata = rest.metadata()
 	if l.RouteConfig != "" {
 		manager.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
@@ -170,35 +127,18 @@ func EncodeListener(l Listener) proto.Message {
 	} else {
 		manager.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: encodeHosts(l.Name, l.VirtualHosts)}
 	}
-	addr := l.Address
-	switch {
-	case l.Inbound != nil:
-		addr = l.Inbound.Addr
-		m.TrafficDirection = corev3.TrafficDirection_INBOUND
-		manager.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: inboundRoutes()}
-	case l.Address != "":
-		m.TrafficDirection = corev3.TrafficDirection_OUTBOUND
-		manager.StreamIdleTimeout = durationpb.New(0) // a quiet stream is not a dead one
-		manager.UpgradeConfigs = []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}}
-	default:
+	if l.Address == "" {
 		m.ApiListener = &listenerv3.ApiListener{ApiListener: pack(manager)}
 		return m
 	}
-	m.Address = encodeAddress(addr)
-	m.FilterChains = []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
-		Name:       hcmFilter,
-		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(manager)},
-	}}}}
+	m.TrafficDirection = corev3.TrafficDirection_OUTBOUND
+	manager.StreamIdleTimeout = durationpb.New(0) // a quiet stream is not a dead one
+	manager.UpgradeConfigs = []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}}
+	m.Address = encodeAddress(l.Address)
+	m.FilterChains = []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{networkFilter(named{hcmFilter, manager})}}}
 	return m
 }
 
-func inboundRoutes() *routev3.RouteConfiguration {
-	return &routev3.RouteConfiguration{Name: "inbound", VirtualHosts: []*routev3.VirtualHost{{
-		Name:    "inbound",
-		Domains: []string{"*"},
-		Routes: []*routev3.Route{{
-			Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
-			Action: &routev3.Route_NonForwardingAction{NonForwardingAction: &routev3.NonForwardingAction{}},
-		}},
-	}}}
+func networkFilter(n named) *listenerv3.Filter {
+	return &listenerv3.Filter{Name: n.name, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(n.m)}}
 }

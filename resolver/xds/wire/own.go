@@ -205,11 +205,13 @@ func (o *own) unknown() {
 	if o == nil {
 		return
 	}
-	for _, name := range slices.Sorted(maps.Keys(o.fields)) {
-		if !slices.Contains(o.known, name) {
-			o.warn(name, "not supported yet, has no effect")
-		}
+	for _, name := range o.unread() {
+		o.warn(name, "not supported yet, has no effect")
 	}
+}
+
+func (o *own) unread() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(o.fields)), func(name string) bool { return slices.Contains(o.known, name) })
 }
 
 func (o *own) take(name string) *structpb.Value {

@@ -105,31 +105,35 @@ func TestClustersThatCannotBeObeyedAreRefused(t *testing.T) {
 		{"HTTP/3", eds + `typed_extension_protocol_options { key: "envoy.extensions.upstreams.http.v3.HttpProtocolOptions" value {
 			[type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions] { explicit_http_config { http3_protocol_options {} } } } }`, []string{
 			`cluster "c": typed_extension_protocol_options.envoy.extensions.upstreams.http.v3.HttpProtocolOptions: HTTP/3 is not supported`}},
-		{"TLS by endpoint", eds + `transport_socket_matches { name: "m" }`, []string{`cluster "c": transport_socket_matches: not supported`}},
+		{"TLS by endpoint", eds + `transport_socket_matches { name: "m" }`, []string{
+			`cluster "c": transport_socket_matches: not supported but for mTLS where tlsMode is "istio", and plaintext elsewhere`}},
 		{"TLS without roots", tls + `} } }`, []string{
-			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.trusted_ca: missing: the server's certificate would not be verified`}},
-		{"TLS with roots from a file", tls + `common_tls_context { validation_context { trusted_ca { filename: "/x" } } } } } }`, []string{
-			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.trusted_ca: only inline certificates are supported`}},
+			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context_type: no roots: nobody's certificate would be verified`}},
+		{"TLS with roots from the environment", tls + `common_tls_context { validation_context { trusted_ca { environment_variable: "X" } } } } } }`, []string{
+			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.trusted_ca: only what is inline is supported`}},
 		{"TLS with roots that are none", tls + `common_tls_context { validation_context { trusted_ca { inline_string: "x" } } } } } }`, []string{
 			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.trusted_ca: holds no PEM certificate`}},
-		{"all that TLS may ask beyond", tls + `allow_renegotiation: true common_tls_context { alpn_protocols: "istio" tls_params {} tls_certificate_provider_instance { instance_name: "i" }
+		{"all that TLS may ask beyond", tls + `allow_renegotiation: true common_tls_context { alpn_protocols: "spdy" tls_params { tls_minimum_protocol_version: TLSv1_3 cipher_suites: "x" } tls_certificate_provider_instance { instance_name: "i" }
 			validation_context { ` + root + ` crl { inline_string: "x" } verify_certificate_hash: "x" } } } } }`, []string{
 			`cluster "c": transport_socket.typed_config.allow_renegotiation: not supported`,
-			`cluster "c": transport_socket.typed_config.common_tls_context.tls_certificate_provider_instance: not supported`,
-			`cluster "c": transport_socket.typed_config.common_tls_context.tls_params: not supported`,
-			`cluster "c": transport_socket.typed_config.common_tls_context.alpn_protocols: "istio" is not supported`,
-			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.crl: not supported`,
+			`cluster "c": transport_socket.typed_config.common_tls_context.alpn_protocols: "spdy" is not supported`,
+			`cluster "c": transport_socket.typed_config.common_tls_context.tls_params.cipher_suites: not supported`,
+			`cluster "c": transport_socket.typed_config.common_tls_context.tls_params.tls_minimum_protocol_version: TLSv1_3 is not supported`,
 			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.verify_certificate_hash: not supported`,
+			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.crl: only a file is supported`,
+			`cluster "c": transport_socket.typed_config.common_tls_context: the process's own certificate is not supported beside roots that are not its own`,
 		}},
-		{"TLS names that are not exact", tls + `auto_sni_san_validation: true sni: "s" auto_host_sni: true common_tls_context { validation_context { ` + root + `
-			match_typed_subject_alt_names { san_type: URI matcher { exact: "ok" } }
-			match_typed_subject_alt_names { san_type: EMAIL matcher { prefix: "x" } } match_subject_alt_names { exact: "x" ignore_case: true } match_subject_alt_names { } } } } } }`, []string{
+		{"TLS names that nobody or everybody has", tls + `auto_sni_san_validation: true sni: "s" auto_host_sni: true common_tls_context { validation_context { ` + root + `
+			match_typed_subject_alt_names { san_type: URI matcher { exact: "ok" } } match_typed_subject_alt_names { san_type: OTHER_NAME oid: "1.2" matcher { prefix: "" } }
+			match_subject_alt_names { safe_regex { regex: "x" } ignore_case: true } match_subject_alt_names { exact: "" } match_subject_alt_names { } } } } } }`, []string{
 			`cluster "c": transport_socket.typed_config.auto_host_sni: not supported beside sni`,
-			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.match_typed_subject_alt_names[1].san_type: EMAIL is not supported`,
-			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.match_typed_subject_alt_names[1]: only an exact name is supported`,
-			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.match_subject_alt_names[0]: only an exact name is supported`,
-			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.match_subject_alt_names[1]: only an exact name is supported`,
-			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.match_typed_subject_alt_names: not supported beside auto_sni_san_validation`,
+			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.match_typed_subject_alt_names[1].oid: not supported`,
+			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.match_typed_subject_alt_names[1].san_type: OTHER_NAME is not supported`,
+			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.match_typed_subject_alt_names[1].matcher.prefix: empty`,
+			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.match_subject_alt_names[0].ignore_case: not supported beside safe_regex`,
+			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.match_subject_alt_names[1].exact: empty`,
+			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.match_subject_alt_names[2].match_pattern: missing`,
+			`cluster "c": transport_socket.typed_config.auto_sni_san_validation: not supported beside names, the process's own roots, or none`,
 		}},
 		{"another transport socket", eds + `transport_socket { name: "tap" typed_config { [type.googleapis.com/envoy.config.route.v3.Route] {} } }`, []string{
 			`cluster "c": transport_socket.typed_config: type is "envoy.config.route.v3.Route", not envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext`}},
@@ -257,12 +261,13 @@ func TestListenersThatCannotBeObeyedAreRefused(t *testing.T) {
 	api := func(s string) string {
 		return `name: "l" api_listener { api_listener { ` + hcm + ` { ` + s + ` } } }`
 	}
+	const served = `virtual_hosts { domains: "*" routes { match { prefix: "/" } non_forwarding_action { } } } `
 	filter := func(name, kind, more string) string {
 		return `http_filters { name: "` + name + `" typed_config { [type.googleapis.com/envoy.extensions.filters.http.` + kind + `] { } } ` + more + `} `
 	}
 	refuses(t, []refusal{
 		{"no name", api(rds + router)[len(`name: "l" `):], []string{`listener "": name: empty`}},
-		{"neither api_listener nor address", `name: "l"`, []string{`listener "l": address: only socket_address is supported`, `listener "l": filter_chains: 0, but only one is supported`}},
+		{"neither api_listener nor address", `name: "l"`, []string{`listener "l": address: only socket_address is supported`, `listener "l": filter_chains: none`}},
 		{"empty api_listener", `name: "l" api_listener {}`, []string{in + `: missing, want a envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`}},
 		{"no routes", api(router), []string{in + `.route_specifier: missing: neither rds nor route_config`}},
 		{"scoped routes", api(`scoped_routes {} ` + router), []string{in + `.scoped_routes: not supported`}},
@@ -283,16 +288,24 @@ func TestListenersThatCannotBeObeyedAreRefused(t *testing.T) {
 		{"faults", api(rds + `http_filters { name: "f" typed_config { [type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault] { abort { http_status: 600 } } } } ` + router), []string{
 			in + `.http_filters[0].typed_config.abort.http_status: 600 is not in 200 to 599`}},
 		{"security said to be optional", api(rds + filter("f", "rbac.v3.RBAC", "is_optional: true") + router), []string{
-			in + `.http_filters[0].typed_config: envoy.extensions.filters.http.rbac.v3.RBAC is not supported, and security is never optional`}},
-		{"security said to be disabled, as a route may enable it", api(rds + filter("f", "rbac.v3.RBAC", "disabled: true") + router), []string{
-			in + `.http_filters[0].typed_config: envoy.extensions.filters.http.rbac.v3.RBAC is not supported, and security is never optional`}},
-		{"a server with RBAC", sock + `filter_chains { filters { name: "h" typed_config { ` + hcm + ` { route_config { } ` + filter("f", "rbac.v3.RBAC", "") + router + `} } } }`, []string{
-			`listener "l": filter_chains[0].filters[0].http_filters[0].typed_config: envoy.extensions.filters.http.rbac.v3.RBAC is not supported, and security is never optional`}},
+			in + `.http_filters[0].typed_config: envoy.extensions.filters.http.rbac.v3.RBAC is not supported here, and security is never optional`}},
+		{"security said to be disabled, as a route may enable it", sock + `filter_chains { filters { name: "h" typed_config { ` + hcm + ` { route_config { ` + served + `} ` + filter("f", "rbac.v3.RBAC", "disabled: true") + router + `} } } }`, []string{
+			`listener "l": filter_chains[0].filters[0].http_filters[0].typed_config: envoy.extensions.filters.http.rbac.v3.RBAC is not supported here, and security is never optional`}},
+		{"a proxy with RBAC", sock + `filter_chains { filters { name: "h" typed_config { ` + hcm + ` { route_config { } ` + filter("f", "rbac.v3.RBAC", "") + router + `} } } }`, []string{
+			`listener "l": filter_chains[0].filters[0].http_filters[0].typed_config: envoy.extensions.filters.http.rbac.v3.RBAC is not supported here, and security is never optional`}},
 		{"TLS, matches, filters of a socket", sock + `use_original_dst { value: true } listener_filters { name: "x" } filter_chains { filter_chain_match { server_names: "x" } transport_socket { name: "tls" } filters { name: "h" typed_config { ` + hcm + ` { ` + rds + router + `} } } }`, []string{
-			`listener "l": listener_filters: not supported`, `listener "l": use_original_dst: not supported`,
-			`listener "l": filter_chains[0].filter_chain_match: not supported`, `listener "l": filter_chains[0].transport_socket: not supported`}},
-		{"two chains", sock + tcp + tcp, []string{`listener "l": filter_chains: 2, but only one is supported`}},
-		{"no HTTP", sock + `filter_chains { }`, []string{`listener "l": filter_chains[0].filters: 0, but only one HTTP connection manager is supported`}},
+			`listener "l": listener_filters[0]: "x" is not supported`, `listener "l": use_original_dst: not supported`,
+			`listener "l": filter_chains[0].filter_chain_match.server_names: not supported`,
+			`listener "l": filter_chains[0].transport_socket.typed_config: missing, want a envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext`,
+			`listener "l": filter_chains[0].transport_socket: not supported but of a server`}},
+		{"a proxy's TLS", sock + `filter_chains { transport_socket { name: "t" typed_config { [type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext] { } } } filters { name: "h" typed_config { ` + hcm + ` { ` + rds + router + `} } } }`, []string{
+			`listener "l": filter_chains[0].transport_socket.typed_config.require_client_certificate: must be true`,
+			`listener "l": filter_chains[0].transport_socket.typed_config.common_tls_context.validation_context_type: no roots: nobody's certificate would be verified`,
+			`listener "l": filter_chains[0].transport_socket: not supported but of a server`}},
+		{"two chains", sock + tcp + tcp, []string{
+			`listener "l": filter_chains[1].filter_chain_match: is that of another chain, too`, `listener "l": filter_chains: 2, but only one is supported of what is not a server's`}},
+		{"no HTTP", sock + `filter_chains { }`, []string{
+			`listener "l": filter_chains[0].filters: 0 besides those that guard connections, but only one HTTP connection manager or TCP proxy is supported`}},
 	}, listenerText, DecodeListener)
 }
 

@@ -45,8 +45,23 @@ type Listener struct {
 	// Inbound, if not nil, makes it the listener of a server: it has no routes, and
 	// of the fields above only Name is used.
 	Inbound *resolver.Inbound
+	// Proxy, if not nil, makes Inbound be served by an Envoy that stands before the server; nil is the server itself.
+	Proxy *Proxy
+	// Secrets is how the TLS of Inbound names the process's own certificate.
+	Secrets Secrets
+	// Instances are those of certificate providers that it is by, if not "default"; who has none of that name
+	// refuses the listener (gRFC A29). Not encoded.
+	Instances []string
 	// Warnings name what was set but is not obeyed. Not encoded.
 	Warnings []string
+}
+
+// A Proxy is an Envoy before a server.
+type Proxy struct {
+	// Cluster is where it forwards to: the server.
+	Cluster string
+	// TCP says that the server speaks no HTTP: of the Guard the Connections count.
+	TCP bool
 }
 
 // A Default is what a listener's filters say for the routes that do not say it themselves, and for
@@ -72,6 +87,11 @@ type Cluster struct {
 	resolver.Cluster
 	// EndpointsName names the Endpoints to ask for; empty means a STATIC cluster.
 	EndpointsName string
+	// Secrets is how TLS that is Mutual names the process's own certificate.
+	Secrets Secrets
+	// Instances are those of certificate providers that it is by, if not "default"; who has none of that name
+	// refuses the cluster (gRFC A29). Not encoded.
+	Instances []string
 	// Warnings name what was set but is not obeyed. Not encoded.
 	Warnings []string
 }

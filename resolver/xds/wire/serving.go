@@ -29,12 +29,11 @@ func decodeServing(c *chain, own *own) resilience.Serving {
 }
 
 // encodeServing is the chain of a server, and the rest.
-func encodeServing(s *resilience.Serving) (chain, fields) {
+func encodeServing(s *resilience.Serving, f fields) chain {
 	c := chain{rate: s.Rate, adaptive: s.Adaptive, fault: s.Fault, bandwidth: s.Bandwidth}
 	if s.Global != nil && len(s.Global.Descriptors) > 0 {
 		c.global = &GlobalFilter{GlobalRate: *s.Global, Cluster: limitsCluster}
 	}
-	f := fields{}
 	f.number("max_requests", float64(s.MaxRequests))
 	f.texts("health_paths", s.HealthPaths)
 	f.text(offField, s.Off.String())
@@ -51,5 +50,5 @@ func encodeServing(s *resilience.Serving) (chain, fields) {
 		o.duration("interval", s.Late.Interval)
 		f.in("late", o)
 	}
-	return c, f
+	return c
 }
