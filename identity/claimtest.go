@@ -21,12 +21,12 @@ type claimTest struct {
 	is       match.Matcher
 }
 
-func (t *test) readyClaim(c *Condition, where string, f *faults) {
-	t.claim = claimTest{provider: c.Name, path: c.Path, inList: c.InList, present: c.Is.Kind == match.Present, numbers: c.Is.Kind == match.Range}
+func (t *test) readyClaim(c *Condition, f *faults) {
+	t.claim = &claimTest{provider: c.Name, path: c.Path, inList: c.InList, present: c.Is.Kind == match.Present, numbers: c.Is.Kind == match.Range}
 	if len(c.Path) == 0 || slices.Contains(c.Path, "") {
-		f.add(where, "claim: has no path")
+		f.add("claim: has no path")
 	}
-	t.readyString(c.Is, nil, where, f)
+	t.readyString(c.Is, nil, f)
 	t.claim.is = t.is
 }
 

@@ -33,9 +33,9 @@ type test struct {
 	any      bool // of Authentic: whoever it is
 	whole    bool // is says itself what a path has besides names, or a header besides single elements
 	domain   int  // of Authentic: how long a beginning is that ends in a trust domain; else 0
-	header   headerTest
+	header   *headerTest
 	template *template
-	claim    claimTest
+	claim    *claimTest
 	net      netip.Prefix
 	mapped   bool // net has all addresses of IPv4 that are written as IPv6
 	low      uint16
@@ -84,42 +84,32 @@ func (f facts) lacking() string {
 	}
 }
 
-// faults are what is wrong with a guard.
-type faults struct {
-	all        []error
-	connection bool // what is looked at is among Connections
-}
-
-func (f *faults) add(where, format string, args ...any) {
-	f.all = append(f.all, fmt.Errorf("%s: "+format, append([]any{where}, args...)...))
-}
-
-// ready makes c ready. where says where it stands.
-func (c *Condition) ready(where string, depth int, f *faults) (t test) {
+// ready makes c ready.
+func (c *Condition) ready(depth int, f *faults) (t test) {
 	t.kind, t.weight = c.Kind, 1
 	if depth > deepest {
-		f.add(where, "is nested deeper than %d", deepest)
+		f.add("is nested deeper than %d", deepest)
 		return t
 	}
 	switch c.Kind {
 	case Always:
 	case All, Any, Not:
-		t.readyParts(c, where, depth, f)
+		t.readyParts(c, depth, f)
 	case HeaderIs:
-		t.readyHeader(c, where, f)
+		t.readyHeader(c, f)
 	case PathIs:
 		t.needs = aPath
 		is, err := pathString(c.Is)
-		t.readyString(is, err, where, f)
+		t.readyString(is, err, f)
 		t.whole = strings.Contains(is.Value, ";")
 	case PathFits:
 		t.needs = aPath
 		if c.Is.Kind != match.Exact || c.Is.IgnoreCase {
-			f.add(where, "template: is compared by nothing else")
+			f.add("template: is compared by nothing else")
 		}
 		var err error
 		if t.template, err = readyTemplate(c.Is.Value); err != nil {
-			f.add(where, "template %q: %w", c.Is.Value, err)
+			f.add("template %q: %w", c.Is.Value, err)
 		}
 		t.whole = strings.Contains(c.Is.Value, ";")
 	case Authentic:
@@ -127,45 +117,47 @@ func (c *Condition) ready(where string, depth int, f *faults) (t test) {
 		if domain, ok := strings.CutPrefix(c.Is.Value, "spiffe://"); ok && c.Is.Kind == match.Prefix && domain != "" && !strings.Contains(domain, "/") {
 			t.domain = len(c.Is.Value)
 		}
-		t.readyString(c.Is, noRange(c.Is), where, f)
+		t.readyString(c.Is, noRange(c.Is), f)
 	case SourceIn, RemoteIn:
 		t.needs = aSource
-		t.readyNet(c.Net, where, f)
+		t.readyNet(c.Net, f)
 	case LocalIn:
 		t.needs = aLocal
-		t.readyNet(c.Net, where, f)
+		t.readyNet(c.Net, f)
 	case LocalPort:
 		t.needs = aLocal
 		if t.low, t.high = c.Low, c.High; t.low > t.high {
-			f.add(where, "port: %d is above %d", t.low, t.high)
+			f.add("port: %d is above %d", t.low, t.high)
 		}
 	case ServerName:
 		is := c.Is
 		is.IgnoreCase = is.IgnoreCase || is.Kind != match.Regex
-		t.readyString(is, noRange(is), where, f)
+		t.readyString(is, noRange(is), f)
 	case ClaimIs:
 		t.needs = aRequest
-		t.readyClaim(c, where, f)
+		t.readyClaim(c, f)
 	default:
-		f.add(where, "unknown kind of condition %d", c.Kind)
+		f.add("unknown kind of condition %d", c.Kind)
 	}
 	if f.connection && t.needs&ofRequests != 0 && len(t.of) == 0 {
-		f.add(where, "looks at requests, and a connection is none")
+		f.add("looks at requests, and a connection is none")
 	}
 	return t
 }
 
 var partNames = map[ConditionKind]string{All: "all", Any: "any", Not: "not"}
 
-func (t *test) readyParts(c *Condition, where string, depth int, f *faults) {
+func (t *test) readyParts(c *Condition, depth int, f *faults) {
 	switch {
 	case len(c.Of) == 0:
-		f.add(where, "%s: of nothing", partNames[c.Kind])
+		f.add("%s: of nothing", partNames[c.Kind])
 	case c.Kind == Not && len(c.Of) > 1:
-		f.add(where, "not: of %d conditions", len(c.Of))
+		f.add("not: of %d conditions", len(c.Of))
 	}
 	for i := range c.Of {
-		part := c.Of[i].ready(fmt.Sprintf("%s.%s[%d]", where, partNames[c.Kind], i), depth+1, f)
+		f.in(".", partNames[c.Kind], i)
+		part := c.Of[i].ready(depth+1, f)
+		f.out()
 		t.needs |= part.needs
 		t.weight += part.weight
 		t.of = append(t.of, part)
@@ -202,7 +194,7 @@ func (t *test) exact() bool {
 }
 
 // readyString makes is ready, unless there is a fault in it already.
-func (t *test) readyString(is match.String, fault error, where string, f *faults) {
+func (t *test) readyString(is match.String, fault error, f *faults) {
 	if fault == nil {
 		fault = unclear(is)
 	}
@@ -210,7 +202,7 @@ func (t *test) readyString(is match.String, fault error, where string, f *faults
 		t.is, fault = is.Compile()
 	}
 	if fault != nil {
-		f.add(where, "%w", fault)
+		f.add("%w", fault)
 	}
 	if is.Kind == match.Regex {
 		t.weight = dearExpr
@@ -246,9 +238,9 @@ func noRange(is match.String) error {
 	return nil
 }
 
-func (t *test) readyNet(p netip.Prefix, where string, f *faults) {
+func (t *test) readyNet(p netip.Prefix, f *faults) {
 	if !p.IsValid() {
-		f.add(where, "address range: is none")
+		f.add("address range: is none")
 		return
 	}
 	if p.Addr().Is4In6() && p.Bits() >= 96 {

@@ -2,7 +2,6 @@ package identity
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/weftmesh/weft/internal/match"
@@ -40,36 +39,25 @@ type ExtAuthz struct {
 	PeerCertificate bool
 }
 
-// check says what is wrong with e.
-func (e *ExtAuthz) check(where string, f *faults) {
-	where += ": ask"
+// check says what is wrong with e, but for When.
+func (e *ExtAuthz) check(f *faults) {
 	if e.Service == "" {
-		f.add(where, "service: there is none")
+		f.add("service: there is none")
 	}
 	if e.Timeout < 0 {
-		f.add(where, "timeout: %v is negative", e.Timeout)
+		f.add("timeout: %v is negative", e.Timeout)
 	}
 	if e.StatusOnError != 0 && (e.StatusOnError < 200 || e.StatusOnError > 599) {
-		f.add(where, "status on error: %d is no answer", e.StatusOnError)
+		f.add("status on error: %d is no answer", e.StatusOnError)
 	}
 	if f.connection && (e.HTTP || e.MaxBody > 0) {
-		f.add(where, "a connection has no request to ask about")
+		f.add("a connection has no request to ask about")
 	}
-	for _, list := range []struct {
-		name string
-		of   []match.String
-	}{
-		{"request headers", e.RequestHeaders},
-		{"upstream headers", e.UpstreamHeaders},
-		{"append headers", e.AppendHeaders},
-		{"denied headers", e.DeniedHeaders},
-		{"allowed headers", e.AllowedHeaders},
-	} {
-		for i, is := range list.of {
-			var t test
-			t.readyString(is, noRange(is), fmt.Sprintf("%s: %s[%d]", where, list.name, i), f)
-		}
-	}
+	checkStrings(": request headers", e.RequestHeaders, f)
+	checkStrings(": upstream headers", e.UpstreamHeaders, f)
+	checkStrings(": append headers", e.AppendHeaders, f)
+	checkStrings(": denied headers", e.DeniedHeaders, f)
+	checkStrings(": allowed headers", e.AllowedHeaders, f)
 }
 
 // An Asker asks the services of ExtAuthz.

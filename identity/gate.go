@@ -35,10 +35,7 @@ func NewGate(g Guard) (*Gate, error) {
 	f.connection = true
 	gate.connections = gate.ready(g.Connections, "connection step", &f)
 	f.connection = false
-	for i, is := range g.Trusted {
-		var t test
-		t.readyString(is, noRange(is), fmt.Sprintf("trusted[%d]", i), &f)
-	}
+	checkStrings("trusted", g.Trusted, &f)
 	if g.JWT != nil {
 		g.JWT.check(&f)
 	}
@@ -51,17 +48,27 @@ func NewGate(g Guard) (*Gate, error) {
 func (g *Gate) ready(steps []Step, kind string, f *faults) (out []step) {
 	for i := range steps {
 		st := &steps[i]
-		where := quoted(kind, st.Name, i)
+		where := called(kind, st.Name, i)
+		f.in("", where, -1)
 		if st.Rules == nil && st.Shadow == nil && st.Ask == nil {
-			f.add(where, "decides nothing")
+			f.add("decides nothing")
 		}
-		one := step{name: st.Name, rules: st.Rules.ready(where, f), shadow: st.Shadow.ready(where+": shadow", f)}
+		one := step{name: st.Name, rules: st.Rules.ready(where, f)}
+		f.in(": ", "shadow", -1)
+		one.shadow = st.Shadow.ready(where, f)
+		f.out()
 		if st.Ask != nil {
+			f.in(": ", "ask", -1)
+			st.Ask.check(f)
+			f.in(": ", "when", -1)
+			one.when = st.Ask.When.ready(where, f)
+			f.out()
+			f.out()
 			ask := *st.Ask
-			ask.check(where, f)
-			one.ask, one.when = &ask, ask.When.ready(where+": when", f)
+			one.ask = &ask
 			g.maxBody = max(g.maxBody, ask.MaxBody)
 		}
+		f.out()
 		for _, rs := range []*ruleset{one.rules, one.shadow, one.when} {
 			if rs != nil {
 				g.needs |= rs.needs
@@ -71,6 +78,16 @@ func (g *Gate) ready(steps []Step, kind string, f *faults) (out []step) {
 		out = append(out, one)
 	}
 	return out
+}
+
+// checkStrings says what is wrong with conditions on strings.
+func checkStrings(name string, of []match.String, f *faults) {
+	for i, is := range of {
+		var t test
+		f.in("", name, i)
+		t.readyString(is, noRange(is), f)
+		f.out()
+	}
 }
 
 // A Decision is what the rules say of a request.

@@ -34,11 +34,13 @@ type headerTest struct {
 	query   bool // is says itself what a path has besides the path
 }
 
-func (t *test) readyHeader(c *Condition, where string, f *faults) {
-	h := &t.header
+func (t *test) readyHeader(c *Condition, f *faults) {
+	h := &headerTest{}
+	t.header = h
 	h.name = match.Named(c.Name)
 	h.present, h.invert, h.missing = c.Is.Kind == match.Present, c.Invert, c.MissingAsEmpty
-	where += " header " + c.Name
+	f.in(" ", "header "+c.Name, -1)
+	defer f.out()
 	is, err := c.Is, error(nil)
 	switch name := h.name.Lower; {
 	case name == ":method":
@@ -59,7 +61,7 @@ func (t *test) readyHeader(c *Condition, where string, f *faults) {
 		h.hop = hopByHop[name]
 		h.whole = is.Kind == match.Exact || strings.Contains(is.Value, ",") || unlisted[name]
 	}
-	t.readyString(is, err, where, f)
+	t.readyString(is, err, f)
 	h.is = t.is
 }
 
@@ -117,7 +119,7 @@ func (h *headerTest) holds(s *sight, perhaps bool) bool {
 	case h.present:
 		return !h.invert
 	case perhaps != h.invert:
-		return h.some(values) != h.invert
+		return (h.some(values) || h.every(values)) != h.invert
 	default:
 		return h.every(values) != h.invert
 	}

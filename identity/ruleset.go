@@ -1,9 +1,6 @@
 package identity
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // A ruleset is Rules made ready.
 //
@@ -46,6 +43,7 @@ func (r ruling) action() Action {
 	return Allow
 }
 
+// ready makes r ready. where is what it is called in reasons.
 func (r *Rules) ready(where string, f *faults) *ruleset {
 	if r == nil {
 		return nil
@@ -53,41 +51,46 @@ func (r *Rules) ready(where string, f *faults) *ruleset {
 	rs := &ruleset{action: r.Action, none: "no policy of " + where + " allows"}
 	if r.Tree != nil {
 		weight := 0
-		rs.tree = r.Tree.ready(where+": tree", 0, &rs.needs, &weight, f)
-		limit(weight, where, f)
+		f.in(": ", "tree", -1)
+		rs.tree = r.Tree.ready(where, 0, &rs.needs, &weight, f)
+		f.out()
+		limit(weight, f)
 		return rs
 	}
 	if r.Action > Log {
-		f.add(where, "unknown action %d", r.Action)
+		f.add("unknown action %d", r.Action)
 	}
 	for i := range r.Policies {
-		p := r.Policies[i].ready(where, f)
+		p := r.Policies[i].ready(f)
 		p.reason = fmt.Sprintf("policy %s of %s denies", p.name, where)
 		rs.needs |= p.needs
 		rs.policies = append(rs.policies, p)
 	}
 	rs.index = indexed(rs.policies)
-	limit(rs.index.dearest, where, f)
+	limit(rs.index.dearest, f)
 	return rs
 }
 
-func limit(weight int, where string, f *faults) {
+func limit(weight int, f *faults) {
 	if weight > mostSteps {
-		f.add(where, "cost: a decision could take %d steps, more than %d", weight, mostSteps)
+		f.add("cost: a decision could take %d steps, more than %d", weight, mostSteps)
 	}
 }
 
-func (p *Policy) ready(where string, f *faults) policy {
+func (p *Policy) ready(f *faults) policy {
 	out := policy{name: p.Name}
-	where += ": policy " + p.Name
-	list := func(name string, of []Condition) (tests []test) {
+	f.in(": ", "policy "+p.Name, -1)
+	defer f.out()
+	list := func(name string, of []Condition) []test {
 		if len(of) == 0 {
-			f.add(where, "%s: there is none", name)
+			f.add("%s: there is none", name)
 		}
+		tests := make([]test, 0, len(of))
 		for i := range of {
-			t := of[i].ready(fmt.Sprintf("%s: %s[%d]", where, name, i), 1, f)
-			out.needs |= t.needs
-			tests = append(tests, t)
+			f.in(": ", name, i)
+			tests = append(tests, of[i].ready(1, f))
+			f.out()
+			out.needs |= tests[i].needs
 		}
 		return gather(gather(tests, PathIs, pathIn), Authentic, peerIn)
 	}
@@ -297,12 +300,4 @@ func keysOfAny(of []test, kind, in ConditionKind) (keys []string, ok bool) {
 		keys = append(keys, some...)
 	}
 	return keys, len(of) > 0
-}
-
-// quoted is a name for where a fault is, if it has one.
-func quoted(kind, name string, i int) string {
-	if name == "" {
-		return fmt.Sprintf("%s %d", kind, i)
-	}
-	return kind + " " + strings.TrimSpace(name)
 }

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/weftmesh/weft/internal/match"
@@ -50,39 +49,43 @@ func (j *JWT) check(f *faults) {
 	names := map[string]bool{}
 	for i := range j.Providers {
 		p := &j.Providers[i]
-		where := quoted("jwt: provider", p.Name, i)
+		f.in("jwt: ", called("provider", p.Name, i), -1)
 		if names[p.Name] {
-			f.add(where, "there are two of this name")
+			f.add("there are two of this name")
 		}
 		names[p.Name] = true
-		for k, is := range p.Subjects {
-			var t test
-			t.readyString(is, noRange(is), fmt.Sprintf("%s: subjects[%d]", where, k), f)
-		}
+		checkStrings(": subjects", p.Subjects, f)
+		f.out()
 	}
 	for i := range j.Requirements {
-		where := fmt.Sprintf("jwt: requirement %d", i)
-		if path := &j.Requirements[i].Path; path.Kind != 0 {
-			path.ready(where+": path", 1, f)
+		r := &j.Requirements[i]
+		f.in("jwt: ", "requirements", i)
+		if r.Path.Kind != 0 {
+			f.in(": ", "path", -1)
+			r.Path.ready(1, f)
+			f.out()
 		}
-		j.Requirements[i].Need.check(where, 1, names, f)
+		r.Need.check(1, names, f)
+		f.out()
 	}
 }
 
-func (r *Requirement) check(where string, depth int, providers map[string]bool, f *faults) {
+func (r *Requirement) check(depth int, providers map[string]bool, f *faults) {
 	switch {
 	case depth > deepest:
-		f.add(where, "is nested deeper than %d", deepest)
+		f.add("is nested deeper than %d", deepest)
 		return
 	case r.Kind > AllowMissingOrBad:
-		f.add(where, "unknown kind of requirement %d", r.Kind)
+		f.add("unknown kind of requirement %d", r.Kind)
 	case r.Kind == NeedToken && !providers[r.Provider]:
-		f.add(where, "provider %q: is not among the providers", r.Provider)
+		f.add("provider %q: is not among the providers", r.Provider)
 	case (r.Kind == NeedAnyOf || r.Kind == NeedAllOf) && len(r.Of) == 0:
-		f.add(where, "is of nothing")
+		f.add("is of nothing")
 	}
 	for i := range r.Of {
-		r.Of[i].check(fmt.Sprintf("%s.of[%d]", where, i), depth+1, providers, f)
+		f.in(".", "of", i)
+		r.Of[i].check(depth+1, providers, f)
+		f.out()
 	}
 }
 

@@ -25,21 +25,24 @@ type branch struct {
 }
 
 func (t *Tree) ready(where string, depth int, needs *facts, weight *int, f *faults) *tree {
-	out := &tree{reason: "nothing in " + where + " matches"}
+	out := &tree{reason: "nothing in the tree of " + where + " matches"}
 	if depth > deepest {
-		f.add(where, "is nested deeper than %d", deepest)
+		f.add("is nested deeper than %d", deepest)
 		return out
 	}
 	for i := range t.Fields {
-		at := fmt.Sprintf("%s.fields[%d]", where, i)
-		one := field{test: t.Fields[i].If.ready(at, 1, f), keep: t.Fields[i].KeepMatching}
-		one.then = t.Fields[i].Then.ready(at, depth, needs, weight, f)
+		f.in(".", "fields", i)
+		one := field{test: t.Fields[i].If.ready(1, f), keep: t.Fields[i].KeepMatching}
+		one.then = t.Fields[i].Then.ready(where, depth, needs, weight, f)
+		f.out()
 		*needs |= one.needs
 		*weight += 2 * one.weight // it is asked twice
 		out.fields = append(out.fields, one)
 	}
 	if t.Else != nil {
-		none := t.Else.ready(where+".else", depth, needs, weight, f)
+		f.in(".", "else", -1)
+		none := t.Else.ready(where, depth, needs, weight, f)
+		f.out()
 		out.none = &none
 	}
 	return out
@@ -50,7 +53,7 @@ func (b *Branch) ready(where string, depth int, needs *facts, weight *int, f *fa
 	if b.Tree != nil {
 		out.tree = b.Tree.ready(where, depth+1, needs, weight, f)
 	} else if b.Action > Log {
-		f.add(where, "unknown action %d", b.Action)
+		f.add("unknown action %d", b.Action)
 	}
 	return out
 }
