@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/mesh/internal/engine"
+	"github.com/weftmesh/weft/mesh/internal/tcpadapter"
 )
 
 // Listen announces on the address and registers this process there under its
@@ -16,10 +17,21 @@ import (
 // "tcp4" or "tcp6"; ":0" chooses a free port.
 //
 // Serve on the listener with [Mesh.Handler] (set http.Server.Protocols to also take
-// h2c) or [Mesh.ServerOptions]. Closing it, as http.Server.Shutdown and
+// h2c; a server that does not take HTTP/2 over TLS does not do) or [Mesh.ServerOptions]. It is the one door by which identities come in: a Handler on
+// another listener knows no callers, and is not registered, which the log says; rules are those of the port it was called at, and where the mesh does not
+// listen there are none. Closing it, as http.Server.Shutdown and
 // grpc.Server.GracefulStop do first, deregisters at once, and returns when callers
 // have had the time to hear of it (200 ms, if there were any), so that they go
 // elsewhere before their connections are closed.
+//
+// Whether connections are mutual TLS the configuration says: STRICT alone, which is the default for a process with an identity; PERMISSIVE,
+// both, told apart by the first byte; or DISABLE, plaintext alone, which is the default without an identity. A change holds for
+// new connections at once, and within a second for those that are there, which end when they are idle. Those over TLS are *tls.Conn,
+// and their handshake is done. It is given 10 seconds, and 2,048 connections of a process may wait for it. A process with an identity lets
+// nobody in before it knows what is demanded, and nobody where STRICT is demanded of a process without one.
+//
+// Where a server speaks first, a permissive listener can't see what a silent client waits for: it takes it for plaintext after 3
+// seconds. Such a port is better STRICT or DISABLE. While permissive, [Mesh.DebugHandler] and the log say who still speaks plaintext.
 //
 // An unspecified address (":8080") is registered as this machine's first
 // address that is not loopback.
@@ -38,7 +50,7 @@ func (m *Mesh) Listen(network, addr string) (net.Listener, error) {
 		ln.Close()
 		return nil, fmt.Errorf("mesh: listen %s: %w", addr, err)
 	}
-	return &listener{Listener: ln, inbound: in, registered: m.settings.service != ""}, nil
+	return &listener{Listener: tcpadapter.NewListener(ln, in, &m.lobby), inbound: in, registered: m.settings.service != ""}, nil
 }
 
 // A listener deregisters before it stops to accept.

@@ -30,6 +30,8 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/weftmesh/weft/balancer"
+	"github.com/weftmesh/weft/identity"
+	"github.com/weftmesh/weft/identity/jwt"
 	"github.com/weftmesh/weft/mesh/internal/engine"
 	"github.com/weftmesh/weft/mesh/internal/grpcadapter"
 	"github.com/weftmesh/weft/mesh/internal/httpadapter"
@@ -47,6 +49,8 @@ type Mesh struct {
 	http     *httpadapter.RoundTripper
 	xds      *xds.Client        // nil with WithResolver
 	limiter  *ratelimit.Limiter // nil with WithResolver
+	tokens   *jwt.Authenticator
+	lobby    tcpadapter.Lobby
 
 	closing sync.Once
 }
@@ -81,9 +85,15 @@ func New(ctx context.Context, opts ...Option) (*Mesh, error) {
 		m.limiter = ratelimit.New(m.xds)
 		source, limiter = m.xds, m.limiter
 	}
-	m.engine = engine.New(engine.Config{Resolver: source, Observer: observer, Limiter: limiter, Logger: s.logger})
+	m.tokens = jwt.New(jwt.Config{Fetch: m.keys, Logger: s.logger})
+	m.engine = engine.New(engine.Config{
+		Resolver: source, Observer: observer, Limiter: limiter, Logger: s.logger,
+		Source: s.identity, Tokens: m.tokens,
+	})
 	m.http = httpadapter.New(m.engine, httpadapter.Config{AllowAny: s.outbound == AllowAny})
-	s.logger.Warn("mesh: no identity: calls are plaintext and not authenticated")
+	if s.identity == nil {
+		s.logger.Warn("mesh: no identity: calls are plaintext and not authenticated")
+	}
 	return m, nil
 }
 
@@ -136,10 +146,15 @@ func (m *Mesh) ServerOptions() []grpc.ServerOption { return grpcadapter.ServerOp
 // Handler makes an HTTP server observe and obey the mesh. Serve on a listener of [Mesh.Listen].
 func (m *Mesh) Handler(next http.Handler) http.Handler { return httpadapter.Handler(m.engine, next) }
 
-// Ready waits until the first configuration is there: the control server has
+// Ready waits until this process has its identity, if it has a source of one, and the first configuration is there: the control server has
 // answered for every service called or served so far. The error says in one
 // sentence what is missing and what to do about it.
 func (m *Mesh) Ready(ctx context.Context) error {
+	if w, ok := m.settings.identity.(identity.Waiter); ok {
+		if err := w.Ready(ctx); err != nil {
+			return fmt.Errorf("mesh: identity: %w", err)
+		}
+	}
 	if m.xds != nil {
 		if err := m.xds.Ready(ctx); err != nil {
 			return fmt.Errorf("mesh: %w", err)
@@ -173,6 +188,7 @@ func (m *Mesh) Close() error {
 	var err error
 	m.closing.Do(func() {
 		m.engine.Close()
+		m.tokens.Close()
 		m.http.Close()
 		if m.xds != nil {
 			_ = m.limiter.Close() // an error says that it was closed
@@ -200,8 +216,10 @@ type Error = engine.Error
 //	Overloaded   UNAVAILABLE        503   no
 //	RateLimited  RESOURCE_EXHAUSTED 429   no
 //	Injected     UNAVAILABLE        503   no
+//	Denied       PERMISSION_DENIED  403   no
 //
-// Injected are aborts of calls over TCP: HTTP and gRPC get the answer that is configured.
+// Injected are aborts of calls over TCP: HTTP and gRPC get the answer that is configured. Denied is what a server of the mesh makes of a
+// caller who may not call: its callers see the server's answer, of 401 and UNAUTHENTICATED where a token is missing or bad, and no Error.
 type Kind = engine.Kind
 
 // The kinds of [Error].
@@ -216,6 +234,7 @@ const (
 	Overloaded  = engine.Overloaded
 	RateLimited = engine.RateLimited
 	Injected    = engine.Injected
+	Denied      = engine.Denied
 )
 
 var (

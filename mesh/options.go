@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/weftmesh/weft/balancer"
+	"github.com/weftmesh/weft/identity"
 	"github.com/weftmesh/weft/resolver"
 	"github.com/weftmesh/weft/resolver/xds"
 )
@@ -27,6 +28,7 @@ type settings struct {
 	meter     metric.MeterProvider
 	logger    *slog.Logger
 	outbound  Outbound
+	identity  identity.Source
 }
 
 func defaults() settings { return settings{logger: slog.Default(), outbound: AllowAny} }
@@ -63,6 +65,12 @@ func WithResolver(r resolver.Resolver) Option { return func(s *settings) { s.res
 func WithService(name string, labels map[string]string) Option {
 	return func(s *settings) { s.service, s.labels = name, maps.Clone(labels) }
 }
+
+// WithIdentity says who this process is, by a source of its X.509 certificate and of the bundles of the trust domains it believes: one of the
+// packages below identity, or a workloadapi.X509Source. Connections to services that can speak it, and to this process, are mutual TLS then, and
+// callers are known by their SPIFFE ID. The source is asked at each handshake, and is the caller's to close, after the Mesh.
+// Without it, calls are plaintext, which the log says.
+func WithIdentity(s identity.Source) Option { return func(set *settings) { set.identity = s } }
 
 // WithLocality says where this process runs.
 func WithLocality(l balancer.Locality) Option { return func(s *settings) { s.locality = l } }
@@ -117,5 +125,6 @@ func (s *settings) client() (*xds.Client, error) {
 		Labels:    s.labels,
 		Locality:  s.locality,
 		Logger:    s.logger,
+		Identity:  s.identity,
 	})
 }

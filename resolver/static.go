@@ -38,3 +38,18 @@ func (s Static) Serve(addr string, sink func(*Inbound, error)) (stop func()) {
 	sink(&Inbound{Addr: addr}, nil)
 	return func() {}
 }
+
+// Serving is s for a process that serves: each address it serves demands what in does.
+func (s Static) Serving(in Inbound) Resolver { return serving{s, in} }
+
+type serving struct {
+	Static
+	inbound Inbound
+}
+
+func (s serving) Serve(addr string, sink func(*Inbound, error)) (stop func()) {
+	in := s.inbound
+	in.Addr = addr
+	sink(&in, nil)
+	return func() {}
+}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/weftmesh/weft/identity"
 )
 
 func TestStatic(t *testing.T) {
@@ -35,6 +37,20 @@ func TestStatic(t *testing.T) {
 	if in == nil || in.Addr != "127.0.0.1:80" {
 		t.Errorf("inbound %+v", in)
 	}
+}
+
+func TestStaticServing(t *testing.T) {
+	s := Static{"payments": &Service{}}.Serving(Inbound{TLS: identity.ServerTLS{Mode: identity.Strict}})
+	var in *Inbound
+	s.Serve("127.0.0.1:80", func(v *Inbound, _ error) { in = v })()
+	if in == nil || in.Addr != "127.0.0.1:80" || in.TLS.Mode != identity.Strict {
+		t.Errorf("inbound %+v", in)
+	}
+	s.Watch("payments", func(v *Service, err error) {
+		if err != nil || v.Name != "payments" {
+			t.Errorf("payments: %+v, %v", v, err)
+		}
+	})()
 }
 
 func TestUnknownErrorWithoutDetail(t *testing.T) {

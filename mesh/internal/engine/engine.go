@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/weftmesh/weft/identity"
+	"github.com/weftmesh/weft/identity/jwt"
 	"github.com/weftmesh/weft/resolver"
 )
 
@@ -23,6 +25,12 @@ type Config struct {
 	Observer Observer
 	// Limiter keeps the limits of all processes together; without one it can never be asked.
 	Limiter Limiter
+	// Source is who this process is; without one it has no identity, and knows none.
+	Source identity.Source
+	// Tokens verifies those of calls; without it calls that need one are refused.
+	Tokens *jwt.Authenticator
+	// Asker asks services outside whether calls may be made; without one such calls are refused.
+	Asker identity.Asker
 	// Logger must not be nil.
 	Logger *slog.Logger
 }
@@ -34,6 +42,7 @@ type Engine struct {
 	inbounds atomic.Pointer[map[int]*Inbound]    // by port, copied on write
 	globals  *globals
 	races    sync.Pool // of *race
+	denials  denials
 
 	noticed atomic.Bool // it was said that calls come in where the mesh does not listen
 
@@ -46,6 +55,7 @@ type Engine struct {
 // New returns an Engine fed by its resolver.
 func New(c Config) *Engine {
 	e := &Engine{config: c, globals: newGlobals(c.Limiter)}
+	e.denials.log = c.Logger
 	e.services.Store(&map[string]*Service{})
 	e.inbounds.Store(&map[int]*Inbound{})
 	return e

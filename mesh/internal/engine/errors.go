@@ -50,9 +50,11 @@ const (
 	RateLimited
 	// Injected: a fault was done to the call on purpose; it was not sent.
 	Injected
+	// Denied: the caller may not make the call, or has not proved who it is; the call was not handled.
+	Denied
 )
 
-var kindNames = [...]string{"", "no service", "no route", "no host", "unreachable", "reset", "deadline exceeded", "canceled", "overloaded", "rate limited", "injected"}
+var kindNames = [...]string{"", "no service", "no route", "no host", "unreachable", "reset", "deadline exceeded", "canceled", "overloaded", "rate limited", "injected", "denied"}
 
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {

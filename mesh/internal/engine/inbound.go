@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weftmesh/weft/identity"
 	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 )
@@ -29,7 +30,15 @@ type Inbound struct {
 	throttles throttles
 	refused   [len(kindNames)]atomic.Uint64 // calls, by Kind
 
-	serving sync.Mutex // held while Serve or its stop is being called
+	// What came in by the door.
+	connections connections
+	streams     streams
+	plaintext   plaintext
+	turned      [len(unwelcomeNames)]atomic.Uint64 // connections, by why
+	review      review
+
+	known   chan struct{} // closed by the first report
+	serving sync.Mutex    // held while Serve or its stop is being called
 	closed  bool
 	stop    func()
 }
@@ -37,7 +46,8 @@ type Inbound struct {
 // Listen registers addr ("ip:port") with the resolver and keeps what it demands current.
 func (e *Engine) Listen(addr *net.TCPAddr) (*Inbound, error) {
 	now := time.Now()
-	in := &Inbound{engine: e, port: addr.Port, shedder: resilience.NewShedder(now), late: resilience.NewLateCalls(now)}
+	in := &Inbound{engine: e, port: addr.Port, shedder: resilience.NewShedder(now), late: resilience.NewLateCalls(now), known: make(chan struct{})}
+	in.review.over = make(chan struct{})
 	in.current.Store(in.make(nil))
 	e.mu.Lock()
 	if e.closed {
@@ -61,7 +71,9 @@ func (e *Engine) Listen(addr *net.TCPAddr) (*Inbound, error) {
 
 func (in *Inbound) apply(v *resolver.Inbound, err error) {
 	if err != nil {
-		if _, unknown := errors.AsType[*resolver.UnknownError](err); !unknown { // a control plane that has nothing to say of this address is no fault
+		if _, unknown := errors.AsType[*resolver.UnknownError](err); unknown { // a control plane that has nothing to say of this address is no fault
+			in.know()
+		} else {
 			in.engine.config.Logger.Warn("inbound configuration not updated", "port", in.port, "err", err)
 		}
 		return
@@ -71,6 +83,13 @@ func (in *Inbound) apply(v *resolver.Inbound, err error) {
 	}
 	next := in.make(v)
 	was := in.current.Swap(next)
+	if next.door.Closed != nil && was.door.Closed == nil {
+		in.engine.config.Logger.Error("no connection is let in", "err", next.door.Closed)
+	}
+	in.know()
+	if next.judges || was.judges {
+		in.reviewSoon()
+	}
 	switch off := v.Serving.Off; {
 	case off == was.policy.Off:
 	case off != 0:
@@ -79,6 +98,15 @@ func (in *Inbound) apply(v *resolver.Inbound, err error) {
 		in.engine.config.Logger.Info("all policies are on again", "port", in.port)
 	}
 	in.admit() // there may be room for more
+}
+
+// know says that the resolver has spoken.
+func (in *Inbound) know() {
+	select {
+	case <-in.known:
+	default:
+		close(in.known)
+	}
 }
 
 // Value is the configuration in use; nil before the first.
@@ -92,6 +120,11 @@ type InboundState struct {
 	Overloaded bool  // calls queue faster than they are served
 	Faulted    int64 // calls in flight that something is done to on purpose
 	Refused    map[Kind]uint64
+	// Mode is what is demanded of connections; Closed says why none is let in.
+	Mode      identity.Mode
+	Closed    error
+	Turned    map[Unwelcome]uint64 // connections that were not let in
+	Plaintext []PlaintextPeer      // who still speaks plaintext, where TLS could be spoken
 }
 
 // State is how the calls fare now.
@@ -101,6 +134,15 @@ func (in *Inbound) State() InboundState {
 		Limit:    s.limit(),
 		InFlight: in.active.Count(), Queued: int(in.queue.length.Load()), Faulted: in.faulted.Count(),
 		Overloaded: s.sheds && in.shedder.Overloaded(),
+		Mode:       s.door.Mode, Closed: s.door.Closed, Plaintext: in.plaintext.list(),
+	}
+	for why := range in.turned {
+		if n := in.turned[why].Load(); n > 0 {
+			if out.Turned == nil {
+				out.Turned = map[Unwelcome]uint64{}
+			}
+			out.Turned[Unwelcome(why)] = n
+		}
 	}
 	for kind := range in.refused {
 		if n := in.refused[kind].Load(); n > 0 {
@@ -113,21 +155,27 @@ func (in *Inbound) State() InboundState {
 	return out
 }
 
-// Close ends the registration. Calls that come all the same are still served.
+// Close ends the registration. Calls that come all the same, on connections that there are, are still served as was demanded last.
 func (in *Inbound) Close() {
-	e := in.engine
-	e.mu.Lock()
-	if (*e.inbounds.Load())[in.port] == in {
-		next := maps.Clone(*e.inbounds.Load())
-		delete(next, in.port)
-		e.inbounds.Store(&next)
-	}
-	e.mu.Unlock()
+	in.connections.close(in.forget)
 	in.serving.Lock()
 	defer in.serving.Unlock()
 	if !in.closed {
 		in.closed = true
 		in.stop()
+		in.review.close()
+	}
+}
+
+// forget makes the Inbound be found no more.
+func (in *Inbound) forget() {
+	e := in.engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if (*e.inbounds.Load())[in.port] == in {
+		next := maps.Clone(*e.inbounds.Load())
+		delete(next, in.port)
+		e.inbounds.Store(&next)
 	}
 }
 

@@ -24,14 +24,20 @@ type serving struct {
 	sheds    bool                 // calls beyond the bound queue
 	lateness *resilience.Lateness // nil if late work is done all the same
 	idle     bool                 // there is nothing but lateness
+
+	justice
+	door Door
 }
 
 // make is v made ready, or, if v is nil, what holds before anything is known.
 func (in *Inbound) make(v *resolver.Inbound) *serving {
 	s := &serving{Inbound: in, value: v}
+	var demands resolver.Inbound
 	if v != nil {
 		s.policy = servingWithout(v.Serving)
+		demands = *v
 	}
+	s.justice, s.door = in.justiceOf(demands.Guard), in.doorOf(demands.TLS)
 	p := &s.policy
 	s.facts = factsOf(p.Rate, p.Global)
 	if p.HealthPaths == nil {
@@ -96,13 +102,16 @@ func (s *serving) limit() uint32 {
 // Serve takes an inbound call to its handler and reports how it ended, or refuses it. A panic of
 // the handler goes on after the observer was told.
 //
-// The order of the steps is the law of the mesh, here and in [serving.serve].
+// The order of the steps is the law of the mesh, here, in [serving.judge] and in [serving.serve].
 func (e *Engine) Serve(ctx context.Context, c *InboundCall, handle func(context.Context) resilience.Outcome) (out resilience.Outcome, refused *Refusal) {
+	if !c.met {
+		e.Meet(c)
+	}
 	c.ctx = ctx
 	if c.Protocol == HTTP {
 		c.look() // now: the handler may change the headers while others ask
 	}
-	in := e.inbound(c)
+	in := c.in
 	if in == nil {
 		e.notice(c)
 	}
@@ -114,13 +123,41 @@ func (e *Engine) Serve(ctx context.Context, c *InboundCall, handle func(context.
 		defer func() { obs.ServeFinished(c, out) }()
 	}
 	if in != nil {
-		if s := in.current.Load(); s.asks(c) {
+		switch s := in.current.Load(); {
+		case s.judges:
+			out = s.admit(c, handle)
+			return out, c.Refused
+		case s.asks(c):
 			out = s.serve(c, handle)
 			return out, c.Refused
 		}
 	}
 	out = handle(c.Context())
 	return out, nil
+}
+
+// admit takes a call past who may call. Health checks too: who may ask how a server is, is for rules to say.
+func (s *serving) admit(c *InboundCall, handle func(context.Context) resilience.Outcome) resilience.Outcome {
+	if c.conn != nil {
+		c.conn.begin(c.Stream)
+		defer c.conn.end(c.Stream)
+	}
+	// Deny before rate: strangers must not empty the bucket.
+	if r := s.judge(c); r != nil {
+		return s.refuse(c, r)
+	}
+	c.by = s
+	if c.Stream {
+		s.streams.begin(c)
+		defer s.streams.end(c)
+		if !c.Stays() { // there may have been a change before the call could be found
+			return s.refuse(c, c.Cut())
+		}
+	}
+	if s.asks(c) {
+		return s.serve(c, handle)
+	}
+	return handle(c.Context())
 }
 
 // panicked is how a call ended unless somebody says otherwise.

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weftmesh/weft/identity"
 	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 )
@@ -20,19 +21,37 @@ type InboundCall struct {
 	Request resolver.Request
 	Local   net.Addr // where it came in; nil if not known
 	Remote  net.Addr
-	// Caller is the verified identity of the peer; empty if it has none.
+	// Incoming is the request as the adapter has it. Without one its headers are not changed, and its body is not looked at.
+	Incoming Incoming
+	// Peer is who calls, as far as that was proved, and Caller his SPIFFE ID; nil and empty if nothing was. They are known once
+	// [Engine.Meet] was called.
+	Peer   *identity.Peer
 	Caller string
 
 	// Refused is how the call was answered in the handler's place; nil if it was handled. It is set before the observer is told.
 	Refused *Refusal
 
 	ctx     context.Context
+	met     bool
+	in      *Inbound    // where it came in; nil if that is not the mesh's
+	conn    *Connection // on which; nil if it is not known
+	by      *serving    // that let it in; nil if nobody was asked
+	trial   *trial      // nil if there was none
+	cut     uint32      // below; by atomic operations
+	why     *Refusal    // set before cut says so
 	start   time.Time
 	header  []Field
 	flow    *Flow
 	delayed bool
 	known   uint32 // bits below; by atomic operations
 }
+
+// Whether an InboundCall was ended while it was handled.
+const (
+	uncut uint32 = iota
+	cutting
+	wasCut
+)
 
 // What is known of an InboundCall.
 const (
@@ -47,6 +66,21 @@ const criticalityShift = 3
 // Context is the context of the call's handler, and all that it asks of a call is asked of the one it came
 // with, which the observer may have extended.
 func (c *InboundCall) Context() context.Context { return (*inboundContext)(c) }
+
+// An Incoming is a request on its way to its handler. What is done to it the handler sees, and so do all steps that follow.
+// Its methods but for End are called before the handler is, by the goroutine of Serve.
+type Incoming interface {
+	Set(name resolver.HeaderName, value string)
+	Append(name resolver.HeaderName, value string)
+	Remove(name resolver.HeaderName)
+	// RemoveSteering removes all headers by which callers tell the mesh how to treat a call (identity.Steering).
+	RemoveSteering()
+	// Body returns the beginning of the body, of limit bytes at most, which the handler gets all the same.
+	Body(limit int) ([]byte, error)
+	// End ends a stream whose handler runs. It is called at most once, by another goroutine than the handler's but not
+	// after Serve has returned, and must not block.
+	End(*Refusal)
+}
 
 // inboundContext is an InboundCall that is its own context, so that it costs nothing to be found in it.
 type inboundContext InboundCall
@@ -70,6 +104,20 @@ func Caused(ctx context.Context) *InboundCall {
 	c, _ := ctx.Value(inboundKey{}).(*InboundCall)
 	return c
 }
+
+// Decision is what rules said of the call; nil if none were asked.
+func (c *InboundCall) Decision() *identity.Decision {
+	if c.trial == nil {
+		return nil
+	}
+	return &c.trial.decision
+}
+
+// Judged reports whether rules were asked about the call, which saw its path and host in their one form.
+func (c *InboundCall) Judged() bool { return c.by != nil && c.by.reads }
+
+// Leaving reports whether the connection is to end as soon as its calls have.
+func (c *InboundCall) Leaving() bool { return c.conn.Leaving() }
 
 // Start is when the call came; it is kept only for an observer.
 func (c *InboundCall) Start() time.Time { return c.start }

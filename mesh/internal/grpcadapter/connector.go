@@ -2,6 +2,7 @@ package grpcadapter
 
 import (
 	"crypto/rand"
+	"crypto/x509"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -69,8 +70,9 @@ type channel struct {
 
 // A conn is the connection to one address under one demand of TLS.
 type conn struct {
-	sub grpcbalancer.SubConn
-	tls *identity.ClientTLS
+	sub   grpcbalancer.SubConn
+	tls   *engine.Demand                      // nil over plaintext
+	shown atomic.Pointer[[]*x509.Certificate] // by the server
 	connecting
 	// state is Ready, Connecting or TransientFailure. A connection that has
 	// failed stays so until it is Ready: new attempts of it are no reason for calls to wait.
@@ -79,6 +81,7 @@ type conn struct {
 
 	tallies []*tally // under channel.mu
 	used    bool     // under channel.mu; scratch of update
+	lost    bool     // under channel.mu: the server is not believed any more
 }
 
 func (n *conn) now() connectivity.State { return connectivity.State(n.state.Load()) }
@@ -178,16 +181,23 @@ func (ch *channel) update() (left []*conn) {
 
 // connect returns the connection to a host, making one if there is none.
 func (ch *channel) connect(h engine.Target) *conn {
-	addr, demand := h.Addr(), h.Cluster.TLS
+	addr := h.Addr()
+	demand, err := ch.service.TLS(h.Cluster, h.Host)
+	if err != nil {
+		return broken(err)
+	}
 	for _, n := range ch.conns[addr] {
-		if n.tls.Equal(demand) {
+		if n.tls.Is(demand) && !n.distrusts(demand) {
 			return n
 		}
 	}
 	if demand != nil && !ch.secure {
 		return broken(fmt.Errorf("cluster %s demands TLS: the ClientConn must use the transport credentials of the mesh", h.Cluster.Name))
 	}
-	n := &conn{tls: demand}
+	n := &conn{}
+	if demand != nil {
+		n.tls = ch.client.engine.Demand(demand)
+	}
 	n.state.Store(uint32(connectivity.Connecting))
 	n.within(h.Cluster.ConnectTimeout, true)
 	a := grpcresolver.Address{Addr: addr, Attributes: attributes.New(connKey{}, n)}
@@ -202,6 +212,17 @@ func (ch *channel) connect(h engine.Target) *conn {
 	ch.conns[addr] = append(ch.conns[addr], n)
 	sub.Connect()
 	return n
+}
+
+// distrusts reports whether the server is not believed any more. It follows what the demand says of that.
+func (n *conn) distrusts(demand *identity.ClientTLS) bool {
+	if !n.tls.Follow(demand) {
+		return n.lost
+	}
+	if shown := n.shown.Load(); shown != nil && n.tls.Revokes(*shown) != nil {
+		n.lost = true
+	}
+	return n.lost
 }
 
 // broken is a connection that cannot be made.

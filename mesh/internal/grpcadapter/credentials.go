@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/weftmesh/weft/identity"
+	"github.com/weftmesh/weft/mesh/internal/engine"
 )
 
 // transportCredentials make each connection what the cluster of its host
@@ -27,11 +27,14 @@ func (transportCredentials) ClientHandshake(ctx context.Context, authority strin
 	if err != nil {
 		return nil, nil, err
 	}
+	if t, ok := info.(credentials.TLSInfo); ok {
+		n.shown.Store(&t.State.PeerCertificates)
+	}
 	return n.listen(c), info, nil
 }
 
 // shake makes of a connection what is demanded.
-func shake(ctx context.Context, demand *identity.ClientTLS, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func shake(ctx context.Context, demand *engine.Demand, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	if demand == nil {
 		return insecure.NewCredentials().ClientHandshake(ctx, authority, raw)
 	}
@@ -39,7 +42,7 @@ func shake(ctx context.Context, demand *identity.ClientTLS, authority string, ra
 	if err != nil {
 		called = authority // without a port
 	}
-	config, err := demand.Config(called, nil, nil)
+	config, err := demand.Config(called)
 	if err != nil {
 		return nil, nil, err
 	}

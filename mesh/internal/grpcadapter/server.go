@@ -18,10 +18,12 @@ import (
 )
 
 // ServerOptions let a grpc.Server serve its calls through e. Interceptors that
-// stand after them in the list see only what the mesh has let through.
+// stand after them in the list see only what the mesh has let through. They bring transport credentials, which take
+// connections as they come: those of the mesh's listener over TLS or plaintext, others as plaintext. Credentials of the user's stand after them.
 func ServerOptions(e *engine.Engine) []grpc.ServerOption {
 	s := &server{e}
 	return []grpc.ServerOption{
+		grpc.Creds(serverCredentials{}),
 		grpc.ChainUnaryInterceptor(s.unary),
 		grpc.ChainStreamInterceptor(s.stream),
 		grpc.StaticStreamWindowSize(streamWindow),
@@ -38,11 +40,13 @@ type server struct{ engine *engine.Engine }
 // An inbound is one call that is served, and the headers by which it may be judged.
 type inbound struct {
 	engine.InboundCall
-	ctx context.Context
+	ctx context.Context // as the handler is to see it, but for what Serve adds
+	md  metadata.MD     // of ctx if that was changed; else nil
+	req any             // of a unary call
 }
 
-func (in *inbound) prepare(ctx context.Context, method string) {
-	in.ctx = ctx
+func (s *server) prepare(in *inbound, ctx context.Context, method string) {
+	in.ctx, in.Incoming = ctx, in
 	in.Protocol = engine.GRPC
 	in.Request = resolver.Request{Scheme: "http", Method: "POST", Path: method, Header: in}
 	if a := metadata.ValueFromIncomingContext(ctx, ":authority"); len(a) > 0 {
@@ -54,18 +58,24 @@ func (in *inbound) prepare(ctx context.Context, method string) {
 			in.Request.Scheme = "https"
 		}
 	}
+	s.engine.Meet(&in.InboundCall)
 }
 
 // Values implements resolver.Header over the incoming metadata.
 func (in *inbound) Values(name resolver.HeaderName) []string {
+	if in.md != nil {
+		return in.md[name.Lower]
+	}
 	return metadata.ValueFromIncomingContext(in.ctx, name.Lower)
 }
 
 func (s *server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 	in := new(inbound)
-	in.prepare(ctx, info.FullMethod)
-	_, refusal := s.engine.Serve(ctx, &in.InboundCall, func(ctx context.Context) resilience.Outcome {
+	in.req = req
+	s.prepare(in, ctx, info.FullMethod)
+	_, refusal := s.engine.Serve(in.ctx, &in.InboundCall, func(ctx context.Context) resilience.Outcome {
 		in.head()
+		ctx = in.handed(ctx)
 		if f := in.Flow(); f != nil {
 			resp, err = paced(ctx, f, req, handler)
 		} else {
@@ -96,13 +106,16 @@ func paced(ctx context.Context, f *engine.Flow, req any, handler grpc.UnaryHandl
 
 func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	in := &inboundStream{ServerStream: ss}
-	in.prepare(ss.Context(), info.FullMethod)
 	in.Stream = true
+	s.prepare(&in.inbound, ss.Context(), info.FullMethod)
 	_, refusal := s.engine.Serve(in.ctx, &in.InboundCall, func(ctx context.Context) resilience.Outcome {
 		in.head()
-		in.handled, in.flow = ctx, in.Flow()
+		in.handled, in.flow = in.handed(ctx), in.Flow()
 		if err = handler(srv, in); in.cut.Load() {
 			err = errCut
+		}
+		if why := in.Cut(); why != nil {
+			err = denied(why)
 		}
 		return served(err)
 	})

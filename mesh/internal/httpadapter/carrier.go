@@ -28,7 +28,11 @@ type carrier struct {
 func (c *carrier) Send(ctx context.Context, a *engine.Attempt) resilience.Outcome {
 	c.discard()
 	upgrade := upgrades(c.req.Header)
-	transport, secure, err := c.pool.transport(a.Cluster, c.req.URL, upgrade)
+	wanted, err := a.TLS()
+	if err != nil {
+		return resilience.Outcome{Err: err, Cause: resilience.Unsent}
+	}
+	transport, secure, err := c.pool.transport(a.Cluster, wanted, c.req.URL, upgrade)
 	if err != nil {
 		return resilience.Outcome{Err: err, Cause: resilience.Unsent}
 	}

@@ -31,16 +31,20 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Authority: r.Host,
 		Scheme:    "http",
 		Method:    r.Method,
-		Path:      wirePath(r.URL),
+		Path:      askedPath(r),
 		Query:     r.URL.RawQuery,
 		Header:    header(r.Header),
 	}
 	if r.TLS != nil {
 		s.call.Request.Scheme = "https"
 	}
+	s.path, s.query = s.call.Request.Path, s.call.Request.Query
+	s.call.Incoming = s
 	s.call.Local, _ = r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	s.call.Remote = &s.remote
 	s.call.Stream = streams(r.Header)
+	// Before any header is read: some may have been sent by who may not.
+	h.engine.Meet(&s.call)
 	ctx, cancel := withDeadline(r.Context(), r.Header)
 	if cancel != nil {
 		defer cancel()
@@ -56,16 +60,19 @@ type served struct {
 	next   http.Handler
 	w      http.ResponseWriter
 	r      *http.Request
+	path   string // as it came, as is the query
+	query  string
 	remote remote
 	rec    recorder
 }
 
 func (s *served) handle(ctx context.Context) resilience.Outcome {
 	r := s.r.WithContext(ctx)
+	s.readdress(r)
 	// What the handler leaves in the request is for those around it, the server included, which
 	// removes the files of forms.
 	defer func() { s.r.MultipartForm, s.r.Pattern = r.MultipartForm, r.Pattern }()
-	s.rec = recorder{ResponseWriter: s.w, call: &s.call}
+	s.rec.ResponseWriter, s.rec.call = s.w, &s.call
 	var body *paced
 	if flow := s.call.Flow(); flow != nil {
 		if r.Body != http.NoBody {
@@ -78,7 +85,7 @@ func (s *served) handle(ctx context.Context) resilience.Outcome {
 	}
 	s.next.ServeHTTP(s.rec.writer(), r)
 	s.rec.note(http.StatusOK)
-	if s.rec.cut || body != nil && body.cut {
+	if s.rec.cut || body != nil && body.cut || s.call.Cut() != nil {
 		panic(http.ErrAbortHandler)
 	}
 	out := resilience.Outcome{Status: s.rec.status}
@@ -94,9 +101,14 @@ func (s *served) refuse(why *engine.Refusal) {
 		panic(http.ErrAbortHandler)
 	}
 	h := s.w.Header()
+	if s.call.Leaving() {
+		h.Set("Connection", "close")
+	}
 	set(h, s.call.Header())
 	set(h, why.Header)
-	h.Set("Content-Type", "text/plain")
+	if len(h["Content-Type"]) == 0 {
+		h.Set("Content-Type", "text/plain")
+	}
 	s.w.WriteHeader(why.Status)
 	_, _ = io.WriteString(s.w, why.Text) // who does not hear it has left
 }

@@ -3,6 +3,7 @@ package httpadapter
 import (
 	"context"
 	"io"
+	"iter"
 	"maps"
 	"net/http"
 	"net/http/httptrace"
@@ -129,6 +130,9 @@ func (c *attemptContext) got() {
 type header http.Header
 
 func (h header) Values(n resolver.HeaderName) []string { return h[n.Canonical] }
+
+// All yields each header with its values.
+func (h header) All() iter.Seq2[string, []string] { return maps.All(h) }
 
 // wirePath is the path as it goes on the wire, without the query.
 func wirePath(u *url.URL) string {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/identity"
+	"github.com/weftmesh/weft/mesh/internal/engine"
 	"github.com/weftmesh/weft/mesh/internal/tcpadapter"
 	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
@@ -31,9 +32,10 @@ const (
 // A pool holds an http.Transport for each way that hosts are spoken to; each of
 // these keeps the connections of its hosts by address.
 type pool struct {
-	plain *http.Transport // HTTP/1.1
-	h2c   *http.Transport
-	tls   *tls.Config // of https where the cluster demands nothing; nil means the defaults
+	engine *engine.Engine
+	plain  *http.Transport // HTTP/1.1
+	h2c    *http.Transport
+	tls    *tls.Config // of https where the cluster demands nothing; nil means the defaults
 
 	connections connections
 
@@ -44,7 +46,8 @@ type pool struct {
 
 // A demand is what a TLS server must prove. Demands of equal content may differ
 // as values, since each update of the configuration brings its own pointer; they
-// share a transport, so that connections outlive the update.
+// share a transport, so that connections outlive the update. So do those that differ in what is revoked: connections to servers
+// that are close.
 type demand struct {
 	tls  *identity.ClientTLS
 	name string // empty where tls says the name
@@ -52,8 +55,15 @@ type demand struct {
 
 // secure is the transport of a demand.
 type secure struct {
-	*http.Transport
+	*shared
 	used atomic.Bool // since the last sweep
+}
+
+// shared is what demands of equal content have in common.
+type shared struct {
+	*http.Transport
+	demand *engine.Demand // nil where the cluster demands nothing
+	open   opened
 }
 
 func (p *pool) open() {
@@ -65,17 +75,17 @@ func (p *pool) open() {
 	p.secure.Store(&map[demand]*secure{})
 }
 
-// transport returns the transport for a request to u in the cluster, and whether
-// it speaks TLS.
-func (p *pool) transport(c *resolver.Cluster, u *url.URL, upgrade bool) (t *http.Transport, overTLS bool, err error) {
-	if c.TLS == nil && u.Scheme == "http" {
+// transport returns the transport for a request to u, to a host of the cluster that must prove what is wanted, and whether it
+// speaks TLS.
+func (p *pool) transport(c *resolver.Cluster, wanted *identity.ClientTLS, u *url.URL, upgrade bool) (t *http.Transport, overTLS bool, err error) {
+	if wanted == nil && u.Scheme == "http" {
 		if c.HTTP2 && !upgrade {
 			return p.h2c, false, nil
 		}
 		return p.plain, false, nil
 	}
-	d := demand{tls: c.TLS}
-	if c.TLS == nil || c.TLS.ServerName == "" {
+	d := demand{tls: wanted}
+	if wanted == nil || wanted.ServerName == "" {
 		d.name = u.Hostname()
 	}
 	s := (*p.secure.Load())[d]
@@ -100,21 +110,27 @@ func (p *pool) add(d demand) (*secure, error) {
 	}
 	next := p.sweep(known)
 	for other, s := range next {
-		if other.equal(d) {
-			next[d] = &secure{Transport: s.Transport}
+		if other.name == d.name && s.demand.Is(d.tls) {
+			if s.demand.Follow(d.tls) {
+				s.open.shut(s.demand)
+			}
+			next[d] = &secure{shared: s.shared}
 			p.secure.Store(&next)
 			return next[d], nil
 		}
 	}
-	conf, err := p.config(d)
+	s := &secure{shared: &shared{Transport: newTransport()}}
+	if d.tls != nil {
+		s.demand = p.engine.Demand(d.tls)
+	}
+	conf, err := p.config(d, s.demand)
 	if err != nil {
 		return nil, err
 	}
-	s := &secure{Transport: newTransport()}
 	s.Protocols = new(http.Protocols)
 	s.Protocols.SetHTTP1(true)
 	s.Protocols.SetHTTP2(true)
-	s.DialTLSContext = dialTLS(conf)
+	s.DialTLSContext = dialTLS(conf, &s.open)
 	next[d] = s
 	p.secure.Store(&next)
 	return s, nil
@@ -130,21 +146,21 @@ func (p *pool) sweep(known map[demand]*secure) map[demand]*secure {
 	}
 	p.swept = time.Now()
 	maps.DeleteFunc(next, func(_ demand, s *secure) bool { return !s.used.Swap(false) })
-	kept := make(map[*http.Transport]bool, len(next))
+	kept := make(map[*shared]bool, len(next))
 	for _, s := range next {
-		kept[s.Transport] = true
+		kept[s.shared] = true
 	}
 	for _, s := range known {
-		if !kept[s.Transport] {
+		if !kept[s.shared] {
 			s.CloseIdleConnections()
 		}
 	}
 	return next
 }
 
-func (p *pool) config(d demand) (*tls.Config, error) {
-	if d.tls != nil {
-		return d.tls.Config(d.name, nil, nil)
+func (p *pool) config(d demand, of *engine.Demand) (*tls.Config, error) {
+	if of != nil {
+		return of.Config(d.name)
 	}
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}
 	if p.tls != nil {
@@ -164,8 +180,6 @@ func (p *pool) closeIdle() {
 	}
 }
 
-func (d demand) equal(o demand) bool { return d.name == o.name && d.tls.Equal(o.tls) }
-
 func newTransport() *http.Transport {
 	return &http.Transport{
 		DialContext:            dial,
@@ -180,20 +194,27 @@ func newTransport() *http.Transport {
 
 // dial connects to the host of the attempt that ctx is of.
 func dial(ctx context.Context, network, _ string) (net.Conn, error) {
-	return ctx.Value(attemptKey{}).(*attemptContext).dial(ctx, network, nil)
+	return ctx.Value(attemptKey{}).(*attemptContext).dial(ctx, network, nil, func() {})
 }
 
 // dialTLS is dial over TLS. It takes the place of the transport's own handshake, so that this too
 // ends with the cluster's timeout and when the host leaves.
-func dialTLS(conf *tls.Config) func(context.Context, string, string) (net.Conn, error) {
+func dialTLS(conf *tls.Config, open *opened) func(context.Context, string, string) (net.Conn, error) {
 	both, only1 := conf.Clone(), conf.Clone()
-	both.NextProtos, only1.NextProtos = []string{"h2", "http/1.1"}, []string{"http/1.1"}
+	both.NextProtos = append([]string{"h2", "http/1.1"}, conf.NextProtos...)
+	only1.NextProtos = append([]string{"http/1.1"}, conf.NextProtos...)
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
 		c := ctx.Value(attemptKey{}).(*attemptContext)
+		conf := both
 		if c.upgrade {
-			return c.dial(ctx, network, only1)
+			conf = only1
 		}
-		return c.dial(ctx, network, both)
+		n := new(opening)
+		conn, err := c.dial(ctx, network, conf, func() { open.remove(n) })
+		if err == nil {
+			open.add(n, conn)
+		}
+		return conn, err
 	}
 }
 
@@ -205,7 +226,7 @@ const maxDials = 100
 
 var errRefusing = errors.New("the host shuts down every connection that is made to it")
 
-func (c *attemptContext) dial(ctx context.Context, network string, conf *tls.Config) (net.Conn, error) {
+func (c *attemptContext) dial(ctx context.Context, network string, conf *tls.Config, closed func()) (net.Conn, error) {
 	if c.dials.Add(1) > maxDials {
 		return nil, &tcpadapter.ConnectError{Cause: resilience.Refused, Err: errRefusing}
 	}
@@ -213,5 +234,8 @@ func (c *attemptContext) dial(ctx context.Context, network string, conf *tls.Con
 		return nil, err
 	}
 	p, use, host := c.pool, c.use, c.attempt.Host // and not c, which may be forgotten before the connection
-	return tcpadapter.Connect(ctx, network, host, c.attempt.Cluster, conf, func() { p.connections.leave(use, host) })
+	return tcpadapter.Connect(ctx, network, host, c.attempt.Cluster, conf, func() {
+		p.connections.leave(use, host)
+		closed()
+	})
 }

@@ -8,19 +8,20 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/identity"
+	"github.com/weftmesh/weft/mesh/internal/engine"
 	"github.com/weftmesh/weft/resolver"
 )
 
 func TestTransportsAreSharedByDemand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var p pool
+		p := pool{engine: engine.New(engine.Config{})}
 		p.open()
 		get := func(c resolver.Cluster, raw string, upgrade bool) *http.Transport {
 			u, err := url.Parse(raw)
 			if err != nil {
 				t.Fatal(err)
 			}
-			tr, _, err := p.transport(&c, u, upgrade)
+			tr, _, err := p.transport(&c, c.TLS, u, upgrade)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -3,9 +3,11 @@ package httpadapter
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/weftmesh/weft/mesh/internal/engine"
 )
@@ -20,6 +22,8 @@ type recorder struct {
 	pass   func(context.Context, int) (int, error) // of the body; nil if nothing paces it
 	status int                                     // 0 before the header was written
 	cut    bool                                    // the body was broken off
+
+	hijacked atomic.Pointer[net.Conn] // what the handler took over
 }
 
 // writer is the recorder with those optional methods that the wrapped writer has:
@@ -55,6 +59,9 @@ func (r *recorder) WriteHeader(status int) {
 
 func (r *recorder) Write(p []byte) (int, error) {
 	r.note(http.StatusOK)
+	if !r.call.Stays() {
+		return 0, errDenied
+	}
 	if r.pass != nil {
 		return r.paced(p)
 	}
@@ -64,6 +71,9 @@ func (r *recorder) Write(p []byte) (int, error) {
 // WriteString saves the copy where the wrapped writer does.
 func (r *recorder) WriteString(s string) (int, error) {
 	r.note(http.StatusOK)
+	if !r.call.Stays() {
+		return 0, errDenied
+	}
 	if r.pass != nil {
 		return r.paced([]byte(s))
 	}
@@ -77,6 +87,9 @@ func (r *recorder) note(status int) {
 	}
 	r.status = status
 	set(r.Header(), r.call.Header())
+	if r.call.Leaving() {
+		r.Header().Set("Connection", "close")
+	}
 	if status >= 500 && r.call.Spent() {
 		r.Header().Set("X-Envoy-Overloaded", "true")
 	}
@@ -92,6 +105,8 @@ func (r *recorder) paced(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+var errDenied = errors.New("the caller may not make the call any more")
 
 type flushRecorder struct{ *recorder }
 
@@ -116,6 +131,12 @@ func (r hijackRecorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := r.ResponseWriter.(http.Hijacker).Hijack()
 	if err == nil && r.status == 0 {
 		r.status = http.StatusSwitchingProtocols
+	}
+	if err == nil {
+		r.hijacked.Store(&conn)
+		if r.call.Cut() != nil { // just before
+			conn.Close()
+		}
 	}
 	return conn, rw, err
 }

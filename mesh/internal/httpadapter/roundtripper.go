@@ -62,6 +62,7 @@ func New(e *engine.Engine, c Config) *RoundTripper {
 			t.base, t.ownBase = d.Clone(), true
 		}
 	}
+	t.pool.engine = e
 	t.pool.open()
 	if base, ok := t.base.(*http.Transport); ok && base.TLSClientConfig != nil {
 		t.pool.tls = base.TLSClientConfig.Clone()

@@ -22,7 +22,7 @@ import (
 //
 // Routes see the service's name as authority and the path "/". The error is an [*engine.Error].
 func Dial(ctx context.Context, e *engine.Engine, network, service string) (net.Conn, error) {
-	d := &dialing{network: network}
+	d := &dialing{engine: e, network: network}
 	d.call.Protocol = engine.TCP
 	d.call.Request = resolver.Request{Authority: service, Scheme: "tcp", Path: "/"}
 	if _, err := e.Service(service).Do(ctx, &d.call, d); err != nil {
@@ -33,6 +33,7 @@ func Dial(ctx context.Context, e *engine.Engine, network, service string) (net.C
 
 // dialing is one Dial.
 type dialing struct {
+	engine  *engine.Engine
 	call    engine.Call
 	network string
 	conn    net.Conn
@@ -44,7 +45,7 @@ func (d *dialing) Send(ctx context.Context, a *engine.Attempt) resilience.Outcom
 		d.conn.Close()
 		d.conn = nil
 	}
-	conf, err := d.tls(a.Cluster)
+	conf, err := d.tls(a)
 	if err != nil {
 		return resilience.Outcome{Err: err, Cause: resilience.Unsent}
 	}
@@ -77,17 +78,18 @@ func (d *dialing) Replayable() bool { return true }
 // Connected is true of every host: each attempt makes its own connection.
 func (d *dialing) Connected(*balancer.Host) bool { return true }
 
-func (d *dialing) tls(c *resolver.Cluster) (*tls.Config, error) {
-	if c.TLS == nil {
-		return nil, nil
+func (d *dialing) tls(a *engine.Attempt) (*tls.Config, error) {
+	demand, err := a.TLS()
+	if demand == nil || err != nil {
+		return nil, err
 	}
 	called := d.call.Service()
 	if host, _, err := net.SplitHostPort(called); err == nil {
 		called = host
 	}
-	conf, err := c.TLS.Config(called, nil, nil)
+	conf, err := d.engine.Demand(demand).Config(called)
 	if err != nil {
-		return nil, fmt.Errorf("cluster %s: tls: %w", c.Name, err)
+		return nil, fmt.Errorf("cluster %s: tls: %w", a.Cluster.Name, err)
 	}
 	return conf, nil
 }

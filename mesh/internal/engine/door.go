@@ -1,0 +1,132 @@
+package engine
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+
+	"github.com/weftmesh/weft/identity"
+)
+
+// A Door is what an Inbound demands of connections now.
+type Door struct {
+	// Mode is never Unset. Neither is a mode that needs an identity there without one: see Closed.
+	Mode identity.Mode
+	// TLS is for connections over TLS; nil if Mode is Disable.
+	TLS *tls.Config
+	// Closed says why no connection is let in; nil if some are.
+	Closed error
+}
+
+// Door is what is demanded now. A listener asks anew for each connection.
+func (in *Inbound) Door() Door { return in.current.Load().door }
+
+// Known is closed once it is known what the Inbound demands. Where identities count nobody is let in before.
+func (in *Inbound) Known() <-chan struct{} { return in.known }
+
+// Trusting reports whether connections may be let in before it is known what is demanded of them: where there are no
+// identities there is not much to be lost.
+func (in *Inbound) Trusting() bool { return in.engine.config.Source == nil }
+
+// Enter takes a connection in whose handshake is done, or says why it may not be there: nothing of what it sends is to be read then. One
+// that was taken in is followed by Leave.
+func (in *Inbound) Enter(ctx context.Context, c *Connection) Unwelcome {
+	c.describe(in.engine.ownID())
+	in.connections.add(c)
+	// What is in force is asked once the connection can be found: a change comes before this or finds it.
+	s := in.current.Load()
+	why := s.unwanted(c)
+	if why == Welcome && !s.connects(ctx, c) {
+		why = Refused
+	}
+	if why != Welcome {
+		in.Leave(c)
+		return why
+	}
+	if c.Peer == nil && s.door.Mode == identity.Permissive && in.engine.config.Source != nil {
+		in.plaintext.note(in.engine.config.Logger, in.port, c.Remote)
+	}
+	return Welcome
+}
+
+// Leave says that a connection has ended.
+func (in *Inbound) Leave(c *Connection) { in.connections.remove(c, in.forget) }
+
+// Turn counts a connection that was not let in.
+func (in *Inbound) Turn(w Unwelcome) { in.turned[w].Add(1) }
+
+// Unwelcome is why a connection is not let in.
+type Unwelcome uint8
+
+// The reasons.
+const (
+	Welcome    Unwelcome = iota
+	Plaintext            // where TLS is demanded
+	Encrypted            // where plaintext is
+	Unproved             // the handshake failed
+	Silent               // nothing came, or too slowly
+	Crowded              // too many others are before it
+	Revoked              // its identity or certificate is not believed any more
+	Refused              // by the Guard
+	ClosedDoor           // nobody is let in
+	Gone                 // it left by itself
+)
+
+var unwelcomeNames = [...]string{"", "plaintext", "tls", "handshake", "silent", "crowded", "revoked", "refused", "closed", "gone"}
+
+func (w Unwelcome) String() string { return unwelcomeNames[w] }
+
+// unwanted is why a connection may not be there, its Guard's Connections apart.
+func (s *serving) unwanted(c *Connection) Unwelcome {
+	switch {
+	case s.door.Closed != nil:
+		return ClosedDoor
+	case !c.Peer.Secure():
+		if s.door.Mode == identity.Strict {
+			return Plaintext
+		}
+	case s.door.Mode == identity.Disable:
+		return Encrypted
+	case s.revokes(c):
+		return Revoked
+	}
+	return Welcome
+}
+
+// connects decides on a connection by the Guard's Connections.
+func (s *serving) connects(ctx context.Context, c *Connection) bool {
+	if len(s.guard.Connections) == 0 && s.shut == nil {
+		return true
+	}
+	r := c.request()
+	d := s.check(ctx, r, s.engine.config.Asker, nil)
+	s.engine.denials.note(s.port, r, &d)
+	return d.Allowed
+}
+
+// doorOf is what v demands of connections.
+func (in *Inbound) doorOf(v identity.ServerTLS) Door {
+	source := in.engine.config.Source
+	d := Door{Mode: v.Mode}
+	if d.Mode == identity.Unset {
+		if d.Mode = identity.Disable; source != nil {
+			d.Mode = identity.Strict
+		}
+	}
+	if source == nil {
+		if d.Mode == identity.Permissive { // nothing is to be proved, and nothing can be
+			d.Mode = identity.Disable
+		}
+		if d.Mode != identity.Disable {
+			d.Closed = fmt.Errorf("port %d: connections must be mutual TLS (%v), and this process has no identity: give it one by mesh.WithIdentity", in.port, d.Mode)
+		}
+		return d
+	}
+	if d.Mode != identity.Disable {
+		d.TLS = v.Config(source, in.revocations)
+	}
+	return d
+}
+
+// revocations are what is not believed any more, now.
+func (in *Inbound) revocations() *identity.Revoked { return in.current.Load().guard.Revoked }
