@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/weftmesh/weft/internal/match"
@@ -57,12 +58,8 @@ func (n names) in(cert *x509.Certificate, uris []string) error {
 
 func (n *name) in(cert *x509.Certificate, uris []string) bool {
 	of := func(t NameType) bool { return n.Type == AnyName || n.Type == t }
-	if of(DNSName) {
-		for _, have := range cert.DNSNames {
-			if n.isDNS(have) {
-				return true
-			}
-		}
+	if of(DNSName) && slices.ContainsFunc(cert.DNSNames, n.isDNS) {
+		return true
 	}
 	if of(URIName) {
 		for _, have := range uris {

@@ -1,9 +1,14 @@
 package identity
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"io"
+	"net"
+	"net/http"
 	"testing"
+	"time"
 
 	"github.com/weftmesh/weft/identity/identitytest"
 )
@@ -36,6 +41,59 @@ func TestProtocols(t *testing.T) {
 		client.NextProtos = c.offered
 		if m := meet(t, client, server); m.served != c.ok || m.state.NegotiatedProtocol != c.want {
 			t.Errorf("%q: %q, served %v, %v", c.offered, m.state.NegotiatedProtocol, m.served, m.server)
+		}
+	}
+}
+
+// A server of HTTP speaks what was agreed on, and HTTP/1.1 where that is nothing.
+func TestServerOfHTTP(t *testing.T) {
+	ca := identitytest.New(t, "td")
+	l, err := tls.Listen("tcp", "127.0.0.1:0", (&ServerTLS{}).Config(ca.Source("/b"), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{
+		ReadHeaderTimeout: time.Minute,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			p, err := PeerOf(*r.TLS)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			io.WriteString(w, r.Proto+" "+p.ID.Path())
+		}),
+	}
+	served := make(chan error)
+	go func() { served <- server.Serve(l) }()
+	defer func() {
+		server.Close()
+		<-served
+	}()
+	for want, offered := range map[string][]string{
+		"HTTP/2.0 /a": {"istio", "h2", "http/1.1"},
+		"HTTP/1.1 /a": {"istio-http/1.1", "istio", "http/1.1"},
+		"HTTP/1.1 /b": {"istio-peer-exchange", "istio"},
+	} {
+		conf := mutual(t, ClientTLS{}, ca.Source(want[len(want)-2:]))
+		conf.NextProtos = offered
+		transport := &http.Transport{TLSClientConfig: conf, ForceAttemptHTTP2: offered[1] == "h2"}
+		if !transport.ForceAttemptHTTP2 {
+			transport.Protocols = new(http.Protocols)
+			transport.Protocols.SetHTTP1(true)
+			transport.DialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				return (&tls.Dialer{Config: conf}).DialContext(ctx, network, addr)
+			}
+		}
+		answer, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Get("https://" + l.Addr().String())
+		if err != nil {
+			t.Error(offered, err)
+			continue
+		}
+		body, _ := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		transport.CloseIdleConnections()
+		if string(body) != want {
+			t.Errorf("%q: %s, want %s", offered, body, want)
 		}
 	}
 }

@@ -210,7 +210,9 @@ func (s *Source) look() {
 		d := next.svid.ID.TrustDomain()
 		next.bundles[d], _ = keep(d, next.own, s.set.bundles[d]) // read above
 	}
-	s.report("mode of the key", readable(s.config.Key))
+	if info, err := os.Stat(s.config.Key); err == nil { // else it is said already
+		s.report("mode of the key", readable(s.config.Key, info.Mode().Perm()))
+	}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -253,13 +255,9 @@ func (s *Source) report(what string, err error) {
 }
 
 // readable says that everybody may read a key.
-func readable(key string) error {
-	info, err := os.Stat(key)
-	if err != nil {
-		return nil // said by who reads it
-	}
-	if info.Mode().Perm()&0o004 != 0 {
-		return fmt.Errorf("key %s is readable by every user of this machine (%v)", key, fs.FileMode.Perm(info.Mode()))
+func readable(key string, mode fs.FileMode) error {
+	if mode&0o004 != 0 {
+		return fmt.Errorf("key %s is readable by every user of this machine (%v)", key, mode)
 	}
 	return nil
 }

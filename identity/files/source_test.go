@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -137,7 +138,7 @@ func TestFilesThatChange(t *testing.T) {
 			"the certificate alone":      func() { f.write("cert.pem", chain) },
 			"an empty certificate":       func() { f.write("cert.pem", nil) },
 			"the half of a certificate":  func() { f.write("cert.pem", chain[:len(chain)/2]) },
-			"a certificate and a half":   func() { f.write("cert.pem", append(chain[:len(chain):len(chain)], chain[:len(chain)/2]...)) },
+			"a certificate and a half":   func() { f.write("cert.pem", append(slices.Clip(chain), chain[:len(chain)/2]...)) },
 			"no certificate":             func() { os.Remove(f.path("cert.pem")) },
 			"the key alone":              func() { f.write("cert.pem", identitytest.PEM(first.Certificates...)); f.write("key.pem", key) },
 			"no key":                     func() { os.Remove(f.path("key.pem")) },

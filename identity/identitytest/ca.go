@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -55,7 +56,7 @@ func (c *CA) Rotate() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cert, c.key = cert, key
-	c.authorities = append(c.authorities[:len(c.authorities):len(c.authorities)], cert)
+	c.authorities = append(slices.Clip(c.authorities), cert)
 }
 
 // Retire has only the newest root believed.
@@ -188,6 +189,24 @@ func (c *CA) Source(id string, others ...*CA) *Source {
 	}
 	s.SetBundles(bundles...)
 	return s
+}
+
+// RevocationList is the PEM of a list of these certificates that the authority signs, in force from an hour ago until then.
+func (c *CA) RevocationList(until time.Time, revoked ...*x509.Certificate) []byte {
+	c.t.Helper()
+	form := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: until}
+	for _, cert := range revoked {
+		form.RevokedCertificateEntries = append(form.RevokedCertificateEntries,
+			x509.RevocationListEntry{SerialNumber: cert.SerialNumber, RevocationTime: form.ThisUpdate})
+	}
+	c.mu.Lock()
+	by, signer := c.cert, c.key
+	c.mu.Unlock()
+	der, err := x509.CreateRevocationList(rand.Reader, form, by, signer)
+	if err != nil {
+		c.t.Fatalf("identitytest: %v", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
 }
 
 func (c *CA) authority() *x509.Certificate {

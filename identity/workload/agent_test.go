@@ -33,7 +33,7 @@ type agent struct {
 
 func newAgent(t *testing.T) *agent {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "weft") // the path of a socket must be short
+	dir, err := os.MkdirTemp("", "weft") //nolint:usetesting // the path of a socket must be short, and that of t.TempDir is not
 	if err != nil {
 		t.Fatal(err)
 	}

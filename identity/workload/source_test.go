@@ -2,7 +2,6 @@ package workload
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -25,7 +24,7 @@ var (
 // open is a source whose agent has it.
 func open(t *testing.T, a *agent, hint string) *Source {
 	t.Helper()
-	s, err := New(Config{Address: a.address(), Hint: hint, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	s, err := New(Config{Address: a.address(), Hint: hint, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +208,7 @@ func TestAddress(t *testing.T) {
 }
 
 func TestNobodyThere(t *testing.T) {
-	s, err := New(Config{Address: "unix:///nowhere/agent.sock", Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	s, err := New(Config{Address: "unix:///nowhere/agent.sock", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
