@@ -153,6 +153,17 @@ func (g *Group) advance(d *detection) (changed bool) {
 	return changed
 }
 
+// recovered takes a host back that was ejected, and has been found to be well since. The lock is held; settle must follow.
+func (g *Group) recovered(h *Host) {
+	d := g.detection.Load()
+	if d == nil || d.stay || !h.Ejected() {
+		return
+	}
+	h.record.forget()
+	h.record.since = d.now()
+	h.record.out.Store(false)
+}
+
 // compare looks at the calls of an interval that ended at a moment, and reports whether a host was ejected.
 func (g *Group) compare(d *detection, at int64) (changed bool) {
 	tallies := make([]tally, 0, len(g.list))

@@ -295,6 +295,33 @@ func TestUpdateKeepsEjections(t *testing.T) {
 	wantPicked(t, g, "0", "2", "3")
 }
 
+// Who was unfit and says that it is well again is believed at once, unless the configuration says otherwise.
+func TestGettingWellEndsAnEjection(t *testing.T) {
+	for _, stay := range []bool{false, true} {
+		g := detecting(2, Outlier{StayOut: stay})
+		finish(g.Hosts()[1], 5, Failed)
+		reports := func(h Health) {
+			endpoints := numbered(2)
+			endpoints[1].Health = h
+			g.Update(Policy{}, endpoints)
+		}
+		reports(Healthy) // nobody has said that it was not
+		wantPicked(t, g, "0")
+		reports(Unhealthy)
+		reports(Healthy)
+		if stay {
+			wantPicked(t, g, "0")
+			continue
+		}
+		wantPicked(t, g, "0", "1")
+		if g.Ejected() != 0 {
+			t.Errorf("%d are ejected", g.Ejected())
+		}
+		finish(g.Hosts()[1], 4, Failed) // what was before does not count any more
+		wantPicked(t, g, "0", "1")
+	}
+}
+
 func TestEjectionsDoNotCountWhenTooFewAreLeft(t *testing.T) {
 	for _, tc := range []struct {
 		minHealth uint32

@@ -59,8 +59,8 @@ func (g *Group) Update(p Policy, endpoints []Endpoint) (changed bool) {
 		if h == nil {
 			h = newHost(g, e)
 			changed = true
-		} else {
-			h.endpoint.Store(e)
+		} else if was := h.endpoint.Swap(e); e.Health == Healthy && !was.Serves() {
+			g.recovered(h)
 		}
 		next[e.Addr] = h
 		list = append(list, h)

@@ -26,6 +26,10 @@ type Outlier struct {
 	SuccessRate       *SuccessRate       // nil does not compare success rates
 	FailurePercentage *FailurePercentage // nil does not look at failure percentages
 
+	// StayOut keeps an ejected host out for its whole time, though what reports its health says meanwhile that it was unfit and
+	// is Healthy again, which else ends the ejection (Envoy successful_active_health_check_uneject_host: false).
+	StayOut bool
+
 	// MinHealthPercent of the cluster must be left in service, or ejected hosts are used like the
 	// others (Istio minHealthPercent, Envoy healthy_panic_threshold); 0 never ignores ejections.
 	MinHealthPercent uint32

@@ -10,7 +10,7 @@ type rules struct {
 	interval, base, most, jitter time.Duration // most is not less than base
 	maxEjection, minHealth       uint32        // percent
 	limits                       [kinds]limit
-	split                        bool
+	split, stay                  bool
 	success, failure             rate
 }
 
@@ -49,6 +49,7 @@ func newRules(o *Outlier) rules {
 		maxEjection: percent(o.MaxEjectionPercent, 10),
 		minHealth:   min(o.MinHealthPercent, 100),
 		split:       o.SplitLocalOrigin,
+		stay:        o.StayOut,
 	}
 	r.most = max(r.most, r.base)
 	r.limits[anyError] = newLimit(o.Consecutive5xx, o.Enforcing5xx, 100)

@@ -270,8 +270,7 @@ func TestOutliersAreUnderstood(t *testing.T) {
 			Consecutive5xx: n(7), ConsecutiveGateway: n(0), EnforcingGateway: n(100), Interval: 5 * time.Second, BaseEjection: time.Minute,
 			MaxEjectionPercent: n(100), MinHealthPercent: 30}, nil},
 		{`outlier_detection { enforcing_success_rate { } max_ejection_time { seconds: 30 } split_external_local_origin_errors: true enforcing_local_origin_success_rate { value: 1 } enforcing_failure_percentage_local_origin { value: 1 }
-			successful_active_health_check_uneject_host { } } common_lb_config { healthy_panic_threshold { value: 12.5 } }`, &balancer.Outlier{MaxEjection: 30 * time.Second, SplitLocalOrigin: true, MinHealthPercent: 13}, []string{
-			`cluster "c": outlier_detection.successful_active_health_check_uneject_host: not supported yet, has no effect`,
+			successful_active_health_check_uneject_host { } } common_lb_config { healthy_panic_threshold { value: 12.5 } }`, &balancer.Outlier{MaxEjection: 30 * time.Second, SplitLocalOrigin: true, StayOut: true, MinHealthPercent: 13}, []string{
 			`cluster "c": outlier_detection.enforcing_local_origin_success_rate: not supported yet, has no effect`,
 			`cluster "c": outlier_detection.enforcing_failure_percentage_local_origin: not supported yet, has no effect`,
 			`cluster "c": common_lb_config.healthy_panic_threshold: 12.5 is rounded up`}},

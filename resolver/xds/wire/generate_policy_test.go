@@ -403,7 +403,7 @@ func (g gen) outlier() *balancer.Outlier {
 	}
 	o := &balancer.Outlier{
 		EjectionJitter: g.duration(), MaxEjectionPercent: below(101),
-		Consecutive5xx: below(9), ConsecutiveGateway: below(9), ConsecutiveLocalOrigin: below(9), SplitLocalOrigin: g.chance(2),
+		Consecutive5xx: below(9), ConsecutiveGateway: below(9), ConsecutiveLocalOrigin: below(9), SplitLocalOrigin: g.chance(2), StayOut: g.chance(2),
 		Enforcing5xx: below(101), EnforcingGateway: below(101), EnforcingLocalOrigin: below(101),
 		MinHealthPercent: g.Uint32N(101),
 	}

@@ -24,7 +24,7 @@ func decodeOutlier(p *place, m *clusterv3.OutlierDetection) *balancer.Outlier {
 		"consecutive_local_origin_failure", "enforcing_consecutive_local_origin_failure", "enforcing_local_origin_success_rate",
 		"failure_percentage_threshold", "enforcing_failure_percentage", "enforcing_failure_percentage_local_origin",
 		"failure_percentage_minimum_hosts", "failure_percentage_request_volume", "max_ejection_time",
-		"max_ejection_time_jitter", "always_eject_one_host")
+		"max_ejection_time_jitter", "always_eject_one_host", "successful_active_health_check_uneject_host")
 	o := &balancer.Outlier{
 		Interval:           p.positive("interval", m.GetInterval()),
 		BaseEjection:       p.positive("base_ejection_time", m.GetBaseEjectionTime()),
@@ -36,6 +36,7 @@ func decodeOutlier(p *place, m *clusterv3.OutlierDetection) *balancer.Outlier {
 		ConsecutiveGateway:     optional(m.GetConsecutiveGatewayFailure()),
 		ConsecutiveLocalOrigin: optional(m.GetConsecutiveLocalOriginFailure()),
 		SplitLocalOrigin:       m.GetSplitExternalLocalOriginErrors(),
+		StayOut:                m.GetSuccessfulActiveHealthCheckUnejectHost() != nil && !m.GetSuccessfulActiveHealthCheckUnejectHost().GetValue(),
 		Enforcing5xx:           p.hundred("enforcing_consecutive_5xx", m.GetEnforcingConsecutive_5Xx()),
 		EnforcingGateway:       p.hundred("enforcing_consecutive_gateway_failure", m.GetEnforcingConsecutiveGatewayFailure()),
 		EnforcingLocalOrigin:   p.hundred("enforcing_consecutive_local_origin_failure", m.GetEnforcingConsecutiveLocalOriginFailure()),
@@ -115,6 +116,9 @@ func encodeOutlier(m *clusterv3.Cluster, o *balancer.Outlier) {
 		EnforcingConsecutive_5Xx:               wrapped(o.Enforcing5xx),
 		EnforcingConsecutiveGatewayFailure:     wrapped(o.EnforcingGateway),
 		EnforcingConsecutiveLocalOriginFailure: wrapped(o.EnforcingLocalOrigin),
+	}
+	if o.StayOut {
+		d.SuccessfulActiveHealthCheckUnejectHost = wrapperspb.Bool(false)
 	}
 	if o.SplitLocalOrigin {
 		d.EnforcingLocalOriginSuccessRate = wrapperspb.UInt32(0)
