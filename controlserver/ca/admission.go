@@ -9,19 +9,20 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
 const (
 	// queue is how many calls may wait for their turn, for wait at most: about what two cores get done in that time.
 	queue = 8192
 	wait  = 5 * time.Second
+	// soon is when to try again what failed here.
+	soon = 2 * time.Second
 	// mostLimits bounds the identities whose rates are remembered.
 	mostLimits = 16_384
 )

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -36,6 +37,8 @@ type Keys struct {
 	// Signers hold the keys of roots elsewhere: in a KMS, in an HSM. If there are any, a new root takes the first that no root has yet, and no
 	// key of a root is on disk. Keys of intermediates always are.
 	Signers []crypto.Signer
+
+	iterations int // of a test; 0 means iterationsNow
 }
 
 // signer is the private key of that name, from the signers or the store.
@@ -68,7 +71,7 @@ func (k Keys) make(in store) (*ecdsa.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key: %w", err)
 	}
-	text, err := encodeKey(key, k.Passphrase)
+	text, err := encodeKey(key, k.Passphrase, cmp.Or(k.iterations, iterationsNow))
 	if err != nil {
 		return nil, err
 	}

@@ -278,7 +278,11 @@ func (c *CA) changed() {
 
 // run keeps it up: it takes up what other processes have changed, renews the intermediate, and removes what is over.
 func (c *CA) run(ctx context.Context) {
-	tick := time.NewTicker(watch)
+	every := watch
+	if c.config.Dir == "" {
+		every = sweepEvery // nobody else can change it
+	}
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	swept, failed := time.Now(), uint64(0)
 	for {

@@ -45,7 +45,7 @@ func (s service) CreateCertificate(ctx context.Context, r *securityv1alpha1.Isti
 	if err := c.record(e); err != nil {
 		c.unissued(who)
 		c.log.Error("a certificate is not handed out", "id", who.ID.String(), "err", err)
-		return nil, pushback(ctx, codes.Unavailable, "the authority can't sign now", wait)
+		return nil, pushback(ctx, codes.Unavailable, "the authority can't sign now", soon)
 	}
 	if who.token != "" {
 		c.store.tokens().done(who.token)
@@ -89,7 +89,7 @@ func (c *CA) create(ctx context.Context, r *securityv1alpha1.IstioCertificateReq
 	if err != nil {
 		c.unissued(who)
 		c.log.Error("a certificate can't be signed", "id", who.ID.String(), "err", err)
-		return nil, e, who, pushback(ctx, codes.Unavailable, "the authority can't sign now", wait)
+		return nil, e, who, pushback(ctx, codes.Unavailable, "the authority can't sign now", soon)
 	}
 	sum := sha256.Sum256(der)
 	return append([]string{encodeCertificate(cert)}, by.above...), entry(cert, who.ID.String(), who.Kind, hex.EncodeToString(sum[:])), who, nil

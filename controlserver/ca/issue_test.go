@@ -54,7 +54,7 @@ func TestCertificate(t *testing.T) {
 		}
 		// A certificate proves who renews it, and nobody else.
 		csr, _ := request(t)
-		again, err := create(c, call(t, "", svid.Certificates...), csr, 60)
+		again, err := create(call(t, "", svid.Certificates...), c, csr, 60)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,7 +62,7 @@ func TestCertificate(t *testing.T) {
 			t.Errorf("renewed: %v until %v", id, again[0].NotAfter)
 		}
 		time.Sleep(time.Hour + time.Second)
-		_, err = create(c, call(t, "", svid.Certificates...), csr, 0)
+		_, err = create(call(t, "", svid.Certificates...), c, csr, 0)
 		wantCode(t, "expired", err, codes.Unauthenticated)
 	})
 }
@@ -73,9 +73,9 @@ func TestRefusals(t *testing.T) {
 	var revoked identity.Revoked
 	c := newCA(t, func(c *Config) { c.Revoked = func() *identity.Revoked { return &revoked } })
 	good := issue(t, c, payments)
-	csr, key := request(t)
+	csr, _ := request(t)
 	bad := strings.Replace(csr, "\n", "\nAAAA", 1)
-	small, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // too small a key is what is to be refused
+	small, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestRefusals(t *testing.T) {
 		{"a negative life is none (Istio)", good.Certificates, "", csr, -1, codes.OK},
 		{"good", good.Certificates, "", csr, 24 * 3600, codes.OK},
 	} {
-		_, err := create(c, call(t, tc.token, tc.certs...), tc.csr, tc.seconds)
+		_, err := create(call(t, tc.token, tc.certs...), c, tc.csr, tc.seconds)
 		wantCode(t, tc.name, err, tc.code)
 	}
 	for _, field := range []string{"ImpersonatedIdentity", "CertSigner"} {
@@ -130,7 +130,7 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	revoked.IDs = []spiffeid.ID{payments}
-	_, err = create(c, self, csr, 0)
+	_, err = create(self, c, csr, 0)
 	wantCode(t, "revoked identity", err, codes.Unauthenticated)
 	revoked = identity.Revoked{Serials: []string{identity.Serial(good.Certificates[0].SerialNumber)}}
 	_, err = c.Authenticate(self)
@@ -139,7 +139,6 @@ func TestRefusals(t *testing.T) {
 	if who, err := c.Authenticate(self); err != nil || who.ID != payments || who.Kind != ByCertificate || !who.Peer.Secure() {
 		t.Error(who, err)
 	}
-	_ = key
 }
 
 func TestKeyTypes(t *testing.T) {
@@ -158,7 +157,7 @@ func TestKeyTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range []crypto.Signer{p384, ed, bits} {
-		chain, err := create(c, call(t, "", good.Certificates...), requestFor(t, key), 0)
+		chain, err := create(call(t, "", good.Certificates...), c, requestFor(t, key), 0)
 		if err != nil {
 			t.Errorf("%T: %v", key, err)
 			continue
@@ -176,7 +175,7 @@ func TestRate(t *testing.T) {
 		csr, _ := request(t)
 		count := func(svid *x509svid.SVID) (n int) {
 			for range 10 {
-				_, err := create(c, call(t, "", svid.Certificates...), csr, 0)
+				_, err := create(call(t, "", svid.Certificates...), c, csr, 0)
 				if err == nil {
 					n++
 				} else {

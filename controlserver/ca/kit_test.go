@@ -91,7 +91,7 @@ func call(t testing.TB, token string, certs ...*x509.Certificate) context.Contex
 	return ctx
 }
 
-func create(c *CA, ctx context.Context, csr string, seconds int64) ([]*x509.Certificate, error) {
+func create(ctx context.Context, c *CA, csr string, seconds int64) ([]*x509.Certificate, error) {
 	r, err := service{ca: c}.CreateCertificate(ctx, &securityv1alpha1.IstioCertificateRequest{Csr: csr, ValidityDuration: seconds})
 	if err != nil {
 		return nil, err
@@ -115,7 +115,7 @@ func issue(t testing.TB, c *CA, id spiffeid.ID) *x509svid.SVID {
 		t.Fatal(err)
 	}
 	csr, key := request(t)
-	chain, err := create(c, call(t, token), csr, 0)
+	chain, err := create(call(t, token), c, csr, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

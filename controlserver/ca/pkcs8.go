@@ -14,6 +14,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Private keys are PEM files as others have them: PKCS #8, and with a passphrase PBES2 of PBKDF2, HMAC-SHA-256 and AES-256-CBC (RFC 5958,
@@ -23,8 +24,8 @@ const (
 	plainKey  = "PRIVATE KEY"
 	sealedKey = "ENCRYPTED PRIVATE KEY"
 
-	// iterations make one guess of a passphrase cost a fifth of a second.
-	iterations = 600_000
+	// iterationsNow make one guess of a passphrase cost a fifth of a second.
+	iterationsNow = 600_000
 	// mostIterations bounds what reading a file may cost.
 	mostIterations = 10_000_000
 )
@@ -66,7 +67,7 @@ var (
 )
 
 // encodeKey is the PEM of a key, encrypted if there is a passphrase.
-func encodeKey(key crypto.Signer, passphrase []byte) ([]byte, error) {
+func encodeKey(key crypto.Signer, passphrase []byte, iterations int) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil || len(passphrase) == 0 {
 		return pem.EncodeToMemory(&pem.Block{Type: plainKey, Bytes: der}), err
@@ -83,7 +84,7 @@ func encodeKey(key crypto.Signer, passphrase []byte) ([]byte, error) {
 		return nil, err
 	}
 	pad := aes.BlockSize - len(der)%aes.BlockSize
-	e.Data = append(der, bytes.Repeat([]byte{byte(pad)}, pad)...)
+	e.Data = slices.Concat(der, bytes.Repeat([]byte{byte(pad)}, pad))
 	cipher.NewCBCEncrypter(block, p.Cipher.IV).CryptBlocks(e.Data, e.Data)
 	if der, err = asn1.Marshal(e); err != nil {
 		return nil, fmt.Errorf("key: %w", err)

@@ -27,7 +27,7 @@ func TestKeys(t *testing.T) {
 		{"correct horse", "", errSealed},
 		{"correct horse", "wrong horse", errPassphrase},
 	} {
-		text, err := encodeKey(key, []byte(c.write))
+		text, err := encodeKey(key, []byte(c.write), 1000)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +60,7 @@ func TestKeysAreThoseOfOpenSSL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, err := encodeKey(key, []byte("pass"))
+	ours, err := encodeKey(key, []byte("pass"), iterationsNow)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,11 +46,12 @@ func (c *CA) RotateRoot(step Step, force bool) error {
 // RotateRoot takes a step of the rotation of the root in a state directory, as [CA.RotateRoot] does. A control server that runs on the
 // directory takes it up within seconds.
 func RotateRoot(dir string, keys Keys, step Step, force bool) (Status, error) {
-	d, s, err := existing(dir)
+	d, _, err := existing(dir)
 	if err != nil {
 		return Status{}, err
 	}
-	if s, err = rotate(d, keys, lives{root: rootLife, intermediate: intermediateLife}, step, force); err != nil {
+	s, err := rotate(d, keys, lives{root: rootLife, intermediate: intermediateLife}, step, force)
+	if err != nil {
 		return Status{}, err
 	}
 	a, err := newAuthority(s, keys, d)

@@ -165,8 +165,8 @@ func (d *directory) commit(s *state) error {
 	if err != nil {
 		return err
 	}
-	if numbers[len(numbers)-1] != s.Number {
-		return errOutdated // others went on while this process slept
+	if numbers[len(numbers)-1] >= s.Number+kept/2 {
+		return errOutdated // this process slept so long that the state of this number had been removed
 	}
 	for _, n := range numbers[:max(0, len(numbers)-kept)] {
 		_ = os.Remove(d.stateFile(n)) // the next commit tries again

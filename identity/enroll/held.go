@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
@@ -157,7 +158,7 @@ func save(dir string, h *held) error {
 		return err
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
-	for _, c := range append(h.svid.Certificates[:len(h.svid.Certificates):len(h.svid.Certificates)], h.roots...) {
+	for _, c := range slices.Concat(h.svid.Certificates, h.roots) {
 		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -144,7 +143,7 @@ func (i *istiod) CreateCertificate(ctx context.Context, r *securityv1alpha1.Isti
 // client is a configuration that reaches it.
 func (i *istiod) client(change ...func(*Config)) Config {
 	cfg := Config{
-		Address: host + ":15012", RootCAs: []byte(strings.Join(pems(i.ca.roots()...), "")), JoinToken: "good", Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Address: host + ":15012", RootCAs: []byte(strings.Join(pems(i.ca.roots()...), "")), JoinToken: "good", Logger: slog.New(slog.DiscardHandler),
 		Dial: func(ctx context.Context, _ string) (net.Conn, error) {
 			i.mu.Lock()
 			down := i.down

@@ -349,7 +349,7 @@ func TestRestart(t *testing.T) {
 		if _, err := New(i.client(keep, func(c *Config) { c.ID = spiffeid.RequireFromString("spiffe://td/other") })); err == nil {
 			t.Error("what is kept is of another identity")
 		}
-		if err := os.Chmod(file, 0o644); err != nil { //nolint:gosec // the fault that is to be found
+		if err := os.Chmod(file, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := New(i.client(keep)); err == nil || !strings.Contains(err.Error(), "chmod 600") {
