@@ -30,6 +30,8 @@ var ours = []struct {
 }{
 	// What a condition on a string means, wherever it stands.
 	{0, "internal/match", ""},
+	// What the pages of docs/reference are made with.
+	{0, "internal/reference", ""},
 
 	// What decides: where, whether and again, who. They know nothing of each other.
 	{1, "balancer", ""},
@@ -52,16 +54,17 @@ var ours = []struct {
 	{3, "mesh/internal/grpcadapter", "mesh/internal/engine resolver balancer resilience identity"},
 	{3, "mesh/internal/httpadapter", "mesh/internal/tcpadapter mesh/internal/engine resolver balancer resilience identity"},
 	{3, "mesh/internal/extauthz", "mesh/internal/engine resolver balancer resilience identity internal/match"},
+	{3, "mesh/internal/jwks", ""},
 	{3, "mesh/internal/ratelimit", "mesh/internal/engine resolver balancer resilience identity"},
 	{3, "mesh/internal/tcpadapter", "mesh/internal/engine resolver balancer resilience identity"},
 	{3, "mesh/internal/telemetry", "mesh/internal/engine resolver balancer resilience identity"},
-	{3, "mesh", "mesh/internal/grpcadapter mesh/internal/httpadapter mesh/internal/tcpadapter mesh/internal/ratelimit mesh/internal/telemetry mesh/internal/extauthz " +
+	{3, "mesh", "mesh/internal/grpcadapter mesh/internal/httpadapter mesh/internal/tcpadapter mesh/internal/ratelimit mesh/internal/telemetry mesh/internal/extauthz mesh/internal/jwks " +
 		"mesh/internal/engine resolver/xds resolver balancer resilience identity identity/jwt internal/match"},
 	{3, "mesh/meshtest", "mesh controlserver controlserver/catalog controlserver/ca resolver balancer resilience identity identity/enroll"},
 
 	// The operator's side. The catalog is the words the rooms share.
 	{3, "controlserver/trafficpolicy", "resilience"},
-	{3, "controlserver/catalog", "controlserver/trafficpolicy balancer identity"},
+	{3, "controlserver/catalog", "controlserver/trafficpolicy balancer identity identity/jwt"},
 	{3, "controlserver/source/yamldir", "controlserver/catalog balancer"},
 	{3, "controlserver/source/registry", "controlserver/catalog balancer"},
 	{3, "controlserver/publish", "controlserver/catalog controlserver/trafficpolicy resolver/xds/wire resolver balancer resilience identity internal/match"},
@@ -122,7 +125,7 @@ var theirs = []struct{ path, importers string }{
 
 	{"github.com/envoyproxy/go-control-plane/envoy/service/auth/v3", "mesh/internal/extauthz"},
 
-	{"net/http", "mesh mesh/meshtest mesh/internal/httpadapter mesh/internal/extauthz identity/jwt " +
+	{"net/http", "mesh mesh/meshtest mesh/internal/httpadapter mesh/internal/extauthz mesh/internal/jwks identity/jwt " +
 		"controlserver controlserver/ca controlserver/web controlserver/explain controlserver/catalog controlserver/cmd/meshctl examples/*"},
 	{"net/http/pprof", "controlserver/web controlserver/cmd/meshctl"},
 }

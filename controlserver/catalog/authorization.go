@@ -181,15 +181,15 @@ var attributes = []string{
 func (v *validator) attribute(p *path, key string) (check func(*path, string), known bool) {
 	name, rest, bracket := strings.Cut(key, "[")
 	if bracket {
-		switch {
-		case name == "request.headers":
+		switch name {
+		case "request.headers":
 			header, closed := strings.CutSuffix(rest, "]")
 			v.headerKey(p, header, closed)
 			return v.wildcard, true
-		case name == "request.auth.claims":
+		case "request.auth.claims":
 			v.claimKey(p, "["+rest)
 			return v.wildcard, false
-		case name == "destination.labels":
+		case "destination.labels":
 			v.fail(p, "%q is no attribute any more: a policy holds for what its selector names", key)
 			return nil, false
 		}

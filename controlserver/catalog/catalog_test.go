@@ -10,9 +10,16 @@ import (
 	"github.com/weftmesh/weft/controlserver/catalog"
 )
 
-// doc is a document of networking.istio.io.
+// doc is a document of four lines and a separator, of the group that has the kind.
 func doc(kind, name, namespace, spec string) string {
-	return fmt.Sprintf("apiVersion: networking.istio.io/v1\nkind: %s\nmetadata: {name: %s, namespace: %s}\nspec: %s\n---\n", kind, name, namespace, spec)
+	version := "networking.istio.io/v1"
+	switch kind {
+	case catalog.KindPeerAuthentication, catalog.KindRequestAuthentication, catalog.KindAuthorizationPolicy:
+		version = "security.istio.io/v1"
+	case catalog.KindMeshConfig, catalog.KindRevocation, catalog.KindTrafficPolicy:
+		version = catalog.Version
+	}
+	return fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata: {name: %s, namespace: %s}\nspec: %s\n---\n", version, kind, name, namespace, spec)
 }
 
 func fragment(t *testing.T, file string, docs ...string) catalog.Fragment {

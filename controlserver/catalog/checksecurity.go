@@ -269,7 +269,7 @@ func (k *checker) providers(o *Object) {
 		}
 		name, _ := e.address()
 		k.warn(o, fmt.Sprintf("spec.extensionProviders[%d].%s.service", i, kind),
-			"no service %q with port %d: requests that it is to decide on are refused, unless failOpen lets them through", name, port)
+			"no service %q with port %d: every request that it is to decide on is refused", name, port)
 	}
 }
 

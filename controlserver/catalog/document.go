@@ -23,10 +23,15 @@ type document struct {
 	object   Object
 	findings []Finding
 	errors   int
+	mistaken []string // fields that could not be read
 }
 
 func (d *document) report(n *yaml.Node, p *path, s Severity, format string, args ...any) {
-	d.reportLine(d.first+n.Line-1, p.String(), s, fmt.Sprintf(format, args...))
+	field := p.String()
+	if s == Error && len(d.mistaken) <= maxFindings {
+		d.mistaken = append(d.mistaken, field)
+	}
+	d.reportLine(d.first+n.Line-1, field, s, fmt.Sprintf(format, args...))
 }
 
 func (d *document) reportLine(line int, field string, s Severity, message string) {
@@ -285,10 +290,17 @@ func (d *document) spec(n, spec *yaml.Node) {
 	}
 }
 
-// validator reports what is wrong with the spec that was decoded.
+// validator reports what is wrong with the spec that was decoded. What a field lacks is not said where something in it could
+// not be read.
 func (d *document) validator() *validator {
 	return &validator{report: func(p *path, s Severity, message string) {
 		field := p.String()
+		if slices.ContainsFunc(d.mistaken, func(m string) bool {
+			rest, ok := strings.CutPrefix(m, field)
+			return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+		}) {
+			return
+		}
 		if len(d.findings) <= maxFindings {
 			d.reportLine(d.object.At(field).Line, field, s, message)
 		} else if s == Error {

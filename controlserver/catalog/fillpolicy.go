@@ -41,15 +41,11 @@ func (d *document) ours(spec *yaml.Node, root *path) bool {
 
 // fill decodes a spec into v, and checks it.
 func (d *document) fill(spec *yaml.Node, root *path, v reflect.Value, check func() []trafficpolicy.Finding) {
-	var said []string // what a block lacks is not said where the field that it lacks is wrong
-	f := filler{report: func(n *yaml.Node, p *path, s Severity, format string, args ...any) {
-		said = append(said, p.String())
-		d.report(n, p, s, format, args...)
-	}}
-	f.object(spec, v, root)
+	filler{report: d.report}.object(spec, v, root)
 	for _, finding := range check() {
 		field := strings.TrimSuffix(root.String()+"."+finding.Field, ".")
-		if !slices.ContainsFunc(said, func(f string) bool { return f == field || strings.HasPrefix(f, field+".") }) {
+		// What a block lacks is not said where the field that it lacks is wrong.
+		if !slices.ContainsFunc(d.mistaken, func(f string) bool { return f == field || strings.HasPrefix(f, field+".") }) {
 			d.reportLine(d.object.At(field).Line, field, Error, finding.Message)
 		}
 	}

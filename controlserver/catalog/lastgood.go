@@ -15,7 +15,7 @@ import (
 //
 //   - An object whose newest version is refused stays as it was; without an
 //     earlier version it is not there, but for the kinds that keep somebody out ([Parse]).
-//   - A Revocation whose newest version is refused takes back what the last good one does, and what can be read of the newest.
+//   - A Revocation whose newest version is refused takes back what the last good one does, and what could be read of it since.
 //   - An object whose file no longer has it is gone.
 //   - An object whose file cannot be read, or is not all there, stays.
 //   - A new version that does not fit the others (a route to a subset that nobody

@@ -290,6 +290,15 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(bomb()))
 	f.Add([]byte("a: &a {<<: *a}"))
 	f.Add([]byte("0: {0\r}\n0:"))
+	for _, spec := range [...][2]string{
+		{"PeerAuthentication", "{selector: {matchLabels: {a: b}}, portLevelMtls: {80: {mode: STRICT}, 0x50: {}, a: 1}}"},
+		{"RequestAuthentication", `{jwtRules: [{issuer: a, presence: REQUIRED, jwks: '{"keys": [{"kty": "EC"}]}', fromHeaders: [{name: a}]}, {presence: [x]}]}`},
+		{"MeshConfig", "{trustDomain: a, extensionProviders: [{name: a, envoyExtAuthzGrpc: {service: a/b, port: 1}}, {name: b, envoyExtAuthzHttp: {service: b, port: 2}}]}"},
+		{"Revocation", `{serials: ["a:b", x], identities: [spiffe://a/b]}`},
+		{"AuthorizationPolicy", "{selector: {matchLabels: {a: [b]}}, action: [x], rules: {}}"},
+	} {
+		f.Add([]byte(doc(spec[0], "p", "istio-system", spec[1])))
+	}
 	f.Add([]byte("kind: List\nitems: [{kind: y}, 1, *a]"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		objects, findings := catalog.Parse("f", data)

@@ -10,6 +10,9 @@ import (
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	security "istio.io/api/security/v1beta1"
+
+	"github.com/weftmesh/weft/identity"
+	"github.com/weftmesh/weft/identity/jwt"
 )
 
 // requestAuthentication checks a RequestAuthentication.
@@ -71,6 +74,9 @@ func (v *validator) jwtRule(p *path, r *security.JWTRule) {
 			v.fail(p.field("spaceDelimitedClaims").at(i), "is empty")
 		}
 	}
+	if !v.failed {
+		v.verifiable(p, r)
+	}
 }
 
 // keys checks where the keys of an issuer come from.
@@ -113,7 +119,6 @@ func (v *validator) jwks(p *path, text string) {
 	}
 	type key struct {
 		Kty string          `json:"kty"`
-		Use string          `json:"use"`
 		D   json.RawMessage `json:"d"`
 		K   json.RawMessage `json:"k"`
 	}
@@ -132,20 +137,42 @@ func (v *validator) jwks(p *path, text string) {
 		v.fail(p, "is not a set of keys: it has no \"keys\" (RFC 7517)")
 		return
 	}
-	if len(keys) == 0 {
-		v.warn(p, "has no keys: every token of the issuer is refused")
-	}
 	for i, k := range keys {
 		switch {
 		case k.Kty == "":
 			v.fail(p, "keys[%d] has no \"kty\" (RFC 7517)", i)
 		case k.Kty == "oct" || k.K != nil:
-			v.warn(p, "keys[%d] is a shared secret, with which everybody who verifies tokens can make some: it is not used", i)
+			v.warn(p, "keys[%d] is a shared secret, with which everybody who reads it can make tokens: use public keys", i)
 		case k.D != nil:
 			v.warn(p, "keys[%d] is a private key, and stands here to be read: only public keys are needed", i)
-		case k.Use == "enc":
-			v.warn(p, "keys[%d] is not for signatures (use: enc): it is not used", i)
 		}
+	}
+	if set.Keys == nil {
+		v.fail(p, "is one key: a set of keys is {\"keys\": [...]} (RFC 7517)")
+		return
+	}
+	for _, err := range jwt.Check(&identity.JWT{Providers: []identity.Provider{{Name: "a", JWKS: text}}}) {
+		v.warn(p, "no token of the issuer is believed: %s", strings.TrimPrefix(err.Error(), "provider a: "))
+	}
+}
+
+// verifiable checks that those who verify the tokens of a rule can.
+func (v *validator) verifiable(p *path, r *security.JWTRule) {
+	one := identity.Provider{Name: "a", URI: "https://a", PayloadHeader: strings.ToLower(r.GetOutputPayloadToHeader())}
+	for _, h := range r.GetFromHeaders() {
+		one.From = append(one.From, identity.TokenPlace{Kind: identity.InHeader, Name: strings.ToLower(h.GetName()), Prefix: h.GetPrefix()})
+	}
+	for _, name := range r.GetFromParams() {
+		one.From = append(one.From, identity.TokenPlace{Kind: identity.InQuery, Name: name})
+	}
+	for _, name := range r.GetFromCookies() {
+		one.From = append(one.From, identity.TokenPlace{Kind: identity.InCookie, Name: name})
+	}
+	for _, c := range r.GetOutputClaimToHeaders() {
+		one.ClaimHeaders = append(one.ClaimHeaders, identity.ClaimHeader{Header: strings.ToLower(c.GetHeader()), Claim: c.GetClaim()})
+	}
+	for _, err := range jwt.Check(&identity.JWT{Providers: []identity.Provider{one}}) {
+		v.fail(p, "%s", strings.TrimPrefix(err.Error(), "provider a: "))
 	}
 }
 

@@ -15,9 +15,11 @@ import (
 // could only be dropped.
 type validator struct {
 	report func(p *path, s Severity, message string)
+	failed bool
 }
 
 func (v *validator) fail(p *path, format string, args ...any) {
+	v.failed = true
 	v.report(p, Error, fmt.Sprintf(format, args...))
 }
 

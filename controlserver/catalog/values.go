@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/weftmesh/weft/identity"
 )
 
 // These check single values of the lists that an AuthorizationPolicy is made of.
@@ -129,7 +131,7 @@ func (v *validator) method(p *path, value string) {
 func (v *validator) requestHost(p *path, value string) {
 	v.wildcard(p, value)
 	if host, port := splitPort(value); port != 0 && !isIP(value) {
-		v.warn(p, "%q: requests' hosts are compared without their port: write %q, and the port in ports", value, host)
+		v.warn(p, "%q: hosts are compared without their port, which counts as the one that was connected to: write %q, and the port in ports", value, host)
 	}
 }
 
@@ -144,10 +146,27 @@ func (v *validator) requestPath(p *path, value string) {
 		v.warn(p, "%q is no request's: paths begin with \"/\"", value)
 	case strings.ContainsAny(value, "?#"):
 		v.warn(p, "%q is no request's: paths are compared without query and fragment", value)
-	case strings.Contains(value, "//") || strings.Contains(value+"/", "/./") || strings.Contains(value+"/", "/../"):
-		v.warn(p, "%q is no request's: \"//\", \"/./\" and \"/../\" are taken out before paths are compared", value)
-	case strings.Contains(value, "%"):
-		v.warn(p, "%q: requests' paths are decoded before they are compared; write the characters themselves", value)
+	default:
+		v.normal(p, value)
+	}
+}
+
+// normal warns of a path that no request has once it is in its normal form, or of the beginning or end of one.
+func (v *validator) normal(p *path, value string) {
+	whole := value
+	if rest, ok := strings.CutPrefix(value, "*"); ok {
+		whole = "/x" + rest
+	} else if start, ok := strings.CutSuffix(value, "*"); ok {
+		whole = start + "x"
+	}
+	switch form, err := identity.NormalizePath(whole); {
+	case value == "*":
+	case err != nil:
+		v.warn(p, "%q is no request's: %s", value, err)
+	case form != whole && whole == value:
+		v.warn(p, "%q is no request's: it is compared in the form %q", value, form)
+	case form != whole:
+		v.warn(p, "%q is no request's: paths are compared without \"//\", \"/./\" and \"/../\", and with %%XX for what may not stand in them", value)
 	}
 }
 

@@ -64,7 +64,7 @@ func (c *checker) rules(v reflect.Value, at, rule string) {
 			if at != "" {
 				name = at + "." + name
 			}
-			if rule == "required" && value.IsZero() {
+			if slices.Contains(strings.Split(rule, ","), "required") && value.IsZero() {
 				c.say(name, "is missing")
 				continue
 			}

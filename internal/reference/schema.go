@@ -1,33 +1,32 @@
-package trafficpolicy
+package reference
 
 import (
 	"bytes"
 	"encoding/json"
 	"reflect"
 	"strings"
-	"testing"
 )
 
 // node is a part of a JSON schema.
 type node map[string]any
 
 // schema is the JSON Schema (2020-12) of a document.
-func (r *reference) schema(t *testing.T) string {
+func (r *reader) schema() (string, error) {
 	defs := node{}
 	for _, o := range r.objects {
 		defs[o.Name()] = r.object(o)
 	}
 	doc := node{
 		"$schema":              "https://json-schema.org/draft/2020-12/schema",
-		"$id":                  "https://weft.dev/schema/trafficpolicy.schema.json",
-		"title":                Kind,
-		"description":          "Made of the Go types in controlserver/trafficpolicy.",
+		"$id":                  "https://weft.dev/schema/" + strings.ToLower(r.Name) + ".schema.json",
+		"title":                r.Name,
+		"description":          "Made of the Go types in " + r.Source + ".",
 		"type":                 "object",
 		"additionalProperties": false,
 		"required":             []string{"apiVersion", "kind", "metadata", "spec"},
 		"properties": node{
-			"apiVersion": node{"const": Version},
-			"kind":       node{"const": Kind},
+			"apiVersion": node{"const": r.Version},
+			"kind":       node{"const": r.Name},
 			"metadata": node{
 				"type": "object", "required": []string{"name"},
 				"properties": node{
@@ -35,7 +34,7 @@ func (r *reference) schema(t *testing.T) string {
 					"namespace": node{"type": "string", "pattern": `^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`},
 				},
 			},
-			"spec":   node{"$ref": "#/$defs/Spec"},
+			"spec":   node{"$ref": "#/$defs/" + r.Spec.Name()},
 			"status": true,
 		},
 		"$defs": defs,
@@ -45,12 +44,12 @@ func (r *reference) schema(t *testing.T) string {
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	if err := e.Encode(doc); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	return b.String()
+	return b.String(), nil
 }
 
-func (r *reference) object(o reflect.Type) node {
+func (r *reader) object(o reflect.Type) node {
 	properties, required := node{}, []string{}
 	for _, f := range reflect.VisibleFields(o) {
 		name := f.Tag.Get("json")
@@ -63,7 +62,7 @@ func (r *reference) object(o reflect.Type) node {
 	}
 	out := node{
 		"type": "object", "additionalProperties": false, "properties": properties,
-		"description": strings.Join(strings.Fields(r.docs[o.Name()]), " "),
+		"description": strings.Join(strings.Fields(r.docs[key(o)]), " "),
 	}
 	if len(required) > 0 {
 		out["required"] = required
@@ -71,8 +70,8 @@ func (r *reference) object(o reflect.Type) node {
 	return out
 }
 
-// value is what a field may be. What is no pointer may be no zero.
-func (r *reference) value(t reflect.Type, rule string) node {
+// value is what a field may be. What is no pointer may be neither zero nor empty.
+func (r *reader) value(t reflect.Type, rule string) node {
 	if t.Kind() == reflect.Pointer {
 		n := r.value(t.Elem(), rule)
 		if _, ok := n["exclusiveMinimum"]; ok {
@@ -106,11 +105,11 @@ func (r *reference) value(t reflect.Type, rule string) node {
 	case reflect.Bool:
 		return node{"type": "boolean"}
 	case reflect.Uint32:
-		low, high := Bounds(t, rule)
+		low, high := r.Bounds(t, rule)
 		return node{"type": "integer", "minimum": low, "maximum": high}
 	case reflect.Float64:
 		n := node{"type": "number", "exclusiveMinimum": 0}
-		if t == reflect.TypeFor[Percent]() {
+		if t == r.Percent {
 			n["maximum"] = 100
 		}
 		return n
