@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/weftmesh/weft/internal/match"
@@ -28,6 +29,7 @@ type test struct {
 	kind     ConditionKind
 	needs    facts
 	weight   int
+	keys     []keys // choices of what a request has whenever the test holds; none if nothing is known
 	of       []test
 	is       match.Matcher
 	any      bool // of Authentic: whoever it is
@@ -95,6 +97,9 @@ func (c *Condition) ready(depth int, f *faults) (t test) {
 	case Always:
 	case All, Any, Not:
 		t.readyParts(c, depth, f)
+		if len(t.of) == 1 && c.Kind != Not {
+			return t.of[0]
+		}
 	case HeaderIs:
 		t.readyHeader(c, f)
 	case PathIs:
@@ -102,6 +107,7 @@ func (c *Condition) ready(depth int, f *faults) (t test) {
 		is, err := pathString(c.Is)
 		t.readyString(is, err, f)
 		t.whole = strings.Contains(is.Value, ";")
+		t.keys = keysOf(ofPath, is)
 	case PathFits:
 		t.needs = aPath
 		if c.Is.Kind != match.Exact || c.Is.IgnoreCase {
@@ -111,13 +117,18 @@ func (c *Condition) ready(depth int, f *faults) (t test) {
 		if t.template, err = readyTemplate(c.Is.Value); err != nil {
 			f.add("template %q: %w", c.Is.Value, err)
 		}
-		t.whole = strings.Contains(c.Is.Value, ";")
+		if t.whole = strings.Contains(c.Is.Value, ";"); t.template != nil {
+			t.keys = []keys{{{of: ofPath, kind: beginning, text: t.template.parts[0]}}}
+		}
 	case Authentic:
 		t.any = c.Is.Value == "" && (c.Is.Kind == match.Exact || c.Is.Kind == match.Present)
 		if domain, ok := strings.CutPrefix(c.Is.Value, "spiffe://"); ok && c.Is.Kind == match.Prefix && domain != "" && !strings.Contains(domain, "/") {
 			t.domain = len(c.Is.Value)
 		}
 		t.readyString(c.Is, noRange(c.Is), f)
+		if !t.any {
+			t.keys = keysOf(ofPeer, c.Is)
+		}
 	case SourceIn, RemoteIn:
 		t.needs = aSource
 		t.readyNet(c.Net, f)
@@ -162,14 +173,31 @@ func (t *test) readyParts(c *Condition, depth int, f *faults) {
 		t.weight += part.weight
 		t.of = append(t.of, part)
 	}
-	if c.Kind == Any {
-		t.of = gather(t.of, PathIs, pathIn)
-		t.of = gather(t.of, Authentic, peerIn)
+	switch c.Kind {
+	case Any:
+		t.of = gatherAll(t.of)
+		t.keys = keysOfAny(t.of)
+	case All:
+		slices.SortStableFunc(t.of, func(a, b test) int { return a.weight - b.weight })
+		t.keys = keysOfAll(t.of)
 	}
 }
 
+func gatherAll(of []test) []test {
+	return gather(gather(of, PathIs, pathIn, ofPath), Authentic, peerIn, ofPeer)
+}
+
 // gather makes one test of those that ask for an exact string each.
-func gather(of []test, kind, in ConditionKind) []test {
+func gather(of []test, kind, in ConditionKind, what subject) []test {
+	n := 0
+	for i := range of {
+		if of[i].kind == kind && of[i].exact() {
+			n++
+		}
+	}
+	if n < fewest {
+		return of
+	}
 	one := test{kind: in, weight: 1, set: map[string]struct{}{}}
 	var rest []test
 	for i := range of {
@@ -181,9 +209,7 @@ func gather(of []test, kind, in ConditionKind) []test {
 			rest = append(rest, of[i])
 		}
 	}
-	if len(of)-len(rest) < fewest {
-		return of
-	}
+	one.keys = keysOfSet(what, one.set)
 	return append(rest, one)
 }
 
@@ -278,14 +304,11 @@ func (t *test) holds(s *sight, perhaps bool) bool {
 	case Authentic, peerIn:
 		return t.onPeer(s, perhaps)
 	case SourceIn:
-		return t.inNet(s.r.Source.Addr(), perhaps)
+		return t.inNet(s.source, perhaps)
 	case RemoteIn:
-		if s.r.Client.IsValid() {
-			return t.inNet(s.r.Client, perhaps)
-		}
-		return t.inNet(s.r.Source.Addr(), perhaps)
+		return t.inNet(s.client, perhaps)
 	case LocalIn:
-		return t.inNet(s.r.Local.Addr(), perhaps)
+		return t.inNet(s.local, perhaps)
 	case LocalPort:
 		return t.low <= s.r.Local.Port() && s.r.Local.Port() <= t.high
 	case ServerName:
@@ -345,6 +368,5 @@ func (t *test) names(name string, perhaps bool) bool {
 
 // inNet: an address of IPv4 is perhaps in a range of IPv6, as that of a socket for both.
 func (t *test) inNet(a netip.Addr, perhaps bool) bool {
-	a = plain(a)
 	return t.net.Contains(a) || perhaps && t.mapped && a.Is4()
 }

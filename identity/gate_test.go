@@ -133,7 +133,7 @@ func TestFaults(t *testing.T) {
 
 func dear() (some []Policy) {
 	for i := range mostSteps/dearExpr + 1 {
-		some = append(some, policyOf("p", peer(regex(fmt.Sprintf("a%d.*", i)))))
+		some = append(some, policyOf("p", header("x-a", regex(fmt.Sprintf("a%d.*", i)))))
 	}
 	return some
 }

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"errors"
+	"iter"
 	"strings"
 
 	"github.com/weftmesh/weft/internal/match"
@@ -63,6 +64,9 @@ func (t *test) readyHeader(c *Condition, f *faults) {
 	}
 	t.readyString(is, err, f)
 	h.is = t.is
+	if h.part == aLine && is.Kind == match.Exact && !h.invert && !h.missing && !h.hop {
+		t.keys = []keys{{{of: ofHeader, name: h.name, text: is.Value}}}
+	}
 }
 
 // targetString is a condition on a path with a query, with the path in normal form.
@@ -119,32 +123,65 @@ func (h *headerTest) holds(s *sight, perhaps bool) bool {
 	case h.present:
 		return !h.invert
 	case perhaps != h.invert:
-		return (h.some(values) || h.every(values)) != h.invert
+		return h.some(values) != h.invert
 	default:
 		return h.every(values) != h.invert
 	}
 }
 
+// mostReadings bounds what one header can cost. A longer list is perhaps anything, and surely nothing.
+const mostReadings = 128
+
 func (h *headerTest) some(values []string) bool {
-	for _, v := range values {
-		if h.is.Matches(v) {
+	n := 0
+	for reading := range readings(values) {
+		if n++; n > mostReadings || h.is.Matches(reading) {
 			return true
 		}
-		for rest := v; rest != ""; {
-			i := strings.IndexAny(rest, ",;")
-			if i < 0 {
-				i = len(rest)
+	}
+	return false
+}
+
+// readings are what a header can be taken for: its lines, what stands between commas, be it quoted, or between semicolons there, and all lines joined.
+func readings(values []string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, v := range values {
+			if !yield(v) || !pieces(v, ',', yield) {
+				return
 			}
-			if h.is.Matches(strings.Trim(rest[:i], " \t\"")) {
-				return true
-			}
-			rest = rest[min(i+1, len(rest)):]
+		}
+		if len(values) > 1 {
+			yield(strings.Join(values, ","))
 		}
 	}
-	return len(values) > 1 && h.is.Matches(strings.Join(values, ","))
+}
+
+// pieces yields what stands between separators, but for what is text as it is. It reports whether there is to be more.
+func pieces(text string, separator byte, yield func(string) bool) bool {
+	for rest, more := text, true; more; {
+		var piece string
+		i := strings.IndexByte(rest, separator)
+		if more = i >= 0; more {
+			piece, rest = rest[:i], rest[i+1:]
+		} else {
+			piece = rest
+		}
+		piece = strings.Trim(piece, " \t")
+		if len(piece) != len(text) && !yield(piece) {
+			return false
+		}
+		if strings.HasPrefix(piece, `"`) && !yield(strings.Trim(piece, `"`)) {
+			return false
+		}
+		if separator == ',' && strings.IndexByte(piece, ';') >= 0 && !pieces(piece, ';', yield) {
+			return false
+		}
+	}
+	return true
 }
 
 func (h *headerTest) every(values []string) bool {
+	n := 0
 	for _, v := range values {
 		if h.whole {
 			if !h.is.Matches(v) {
@@ -155,7 +192,7 @@ func (h *headerTest) every(values []string) bool {
 		for more := true; more; {
 			var element string
 			element, v, more = strings.Cut(v, ",")
-			if !h.is.Matches(strings.Trim(element, " \t")) {
+			if n++; n > mostReadings || !h.is.Matches(strings.Trim(element, " \t")) {
 				return false
 			}
 		}

@@ -215,7 +215,7 @@ func onHeader(c Condition, r *Request) truth {
 	sure := true
 	for _, v := range values {
 		for _, element := range strings.Split(v, ",") {
-			readings = append(readings, strings.TrimSpace(element))
+			readings = append(readings, strings.TrimSpace(element), strings.Trim(element, ` "`))
 			for _, piece := range strings.Split(element, ";") {
 				readings = append(readings, strings.Trim(piece, ` "`))
 			}
@@ -343,7 +343,7 @@ func (d dice) request() *Request {
 	h := lines{}
 	for range d(4) {
 		name := one(d, "x-a", "x-b")
-		h[name] = append(h[name], one(d, "u", "v", "u,v", "v; u", "w", "", `"u"`, "u1,u2", "u;x,u;x"))
+		h[name] = append(h[name], one(d, "u", "v", "u,v", "v; u", "w", "", `"u"`, "u1,u2", "u;x,u;x", "v, u;x"))
 	}
 	r.Header = h
 	if d(4) > 0 {

@@ -63,14 +63,15 @@ const (
 	ClaimIs                  // what Path leads to in the verified tokens of Name is Is (Envoy metadata of jwt_authn)
 )
 
-// A Condition is on a request, as a tree. A condition that can't be told (an address that is none, say) makes the request be refused,
-// whatever the action, and however often it is negated.
+// A Condition is on a request, as a tree. A policy with a condition in it that can't be told of a request (an address that is not known, say), be it
+// negated or beside others that decide, does not allow, and denies. Likewise, where a request can be taken for several things, as one can that has a
+// header twice: to be allowed it must fulfil a condition whichever it is taken for, and to be denied, for any of them.
 type Condition struct {
 	Kind ConditionKind
 	Of   []Condition // of All, Any, Not
 	Is   match.String
-	// Name is of a header, in lower case; ":method", ":authority", ":scheme" and ":path" name the parts of the request line. Of ClaimIs it is
-	// the provider of the token; empty means any.
+	// Name is of a header; ":method", ":authority", which is "host", and ":path", with the query, name parts of the request line. "grpc-*" and
+	// ":scheme" are none (gRFC A41). Of ClaimIs it is the provider of the token; empty means any.
 	Name           string
 	Invert         bool         // of HeaderIs
 	MissingAsEmpty bool         // of HeaderIs: an absent header is empty (Envoy treat_missing_header_as_empty)

@@ -92,7 +92,7 @@ func (p *Policy) ready(f *faults) policy {
 			f.out()
 			out.needs |= tests[i].needs
 		}
-		return gather(gather(tests, PathIs, pathIn), Authentic, peerIn)
+		return gatherAll(tests)
 	}
 	out.permissions = list("permissions", p.Permissions)
 	out.principals = list("principals", p.Principals)
@@ -159,15 +159,10 @@ func (rs *ruleset) acts(s *sight) bool {
 // find is the first policy that names the request; nil if none does.
 func (rs *ruleset) find(s *sight, perhaps bool) *policy {
 	if rs.needs&^s.known != 0 {
-		for i := range rs.policies {
-			if rs.policies[i].names(s, perhaps) {
-				return &rs.policies[i]
-			}
-		}
-		return nil
+		return rs.search(s, perhaps)
 	}
 	first := len(rs.policies)
-	try := func(some []int32) {
+	told := rs.index.lead(s, func(some []int32) {
 		for _, i := range some {
 			if int(i) >= first {
 				return
@@ -177,24 +172,24 @@ func (rs *ruleset) find(s *sight, perhaps bool) *policy {
 				return
 			}
 		}
-	}
-	try(rs.index.rest)
-	if len(rs.index.byPath) > 0 {
-		try(rs.index.byPath[s.r.Path])
-		if len(s.bare) != len(s.r.Path) {
-			try(rs.index.byPath[s.bare])
-		}
-	}
-	if len(rs.index.byPeer) > 0 && s.authentic {
-		try(rs.index.byPeer[s.name])
-		for _, name := range s.names {
-			try(rs.index.byPeer[name])
-		}
-	}
-	if first == len(rs.policies) {
+	})
+	switch {
+	case !told:
+		return rs.search(s, perhaps)
+	case first == len(rs.policies):
 		return nil
 	}
 	return &rs.policies[first]
+}
+
+// search asks all policies.
+func (rs *ruleset) search(s *sight, perhaps bool) *policy {
+	for i := range rs.policies {
+		if rs.policies[i].names(s, perhaps) {
+			return &rs.policies[i]
+		}
+	}
+	return nil
 }
 
 // headers adds the names of the headers that the rules look at.
@@ -213,91 +208,4 @@ func headersOf(tests []test, names map[string]bool) {
 		}
 		headersOf(tests[i].of, names)
 	}
-}
-
-// An index leads to the policies that can name a request, in their order: a policy that is for certain paths only, or certain
-// peers, is found by these.
-type index struct {
-	byPath, byPeer map[string][]int32
-	rest           []int32
-	dearest        int // weight of the policies that one request can lead to, at worst
-}
-
-func indexed(policies []policy) index {
-	x := index{byPath: map[string][]int32{}, byPeer: map[string][]int32{}}
-	paths, peers := map[string]int{}, map[string]int{} // weights
-	put := func(by map[string][]int32, weights map[string]int, keys []string, i, weight int) {
-		for _, key := range keys {
-			if some := by[key]; len(some) == 0 || some[len(some)-1] != int32(i) {
-				by[key] = append(some, int32(i))
-				weights[key] += weight
-			}
-		}
-	}
-	for i := range policies {
-		p := &policies[i]
-		weight := p.weight()
-		byPath, ok := keysOfAny(p.permissions, PathIs, pathIn)
-		if more, ok2 := keysOfAny(p.principals, PathIs, pathIn); ok2 && (!ok || len(more) < len(byPath)) {
-			byPath, ok = more, true
-		}
-		byPeer, ok3 := keysOfAny(p.principals, Authentic, peerIn)
-		if more, ok4 := keysOfAny(p.permissions, Authentic, peerIn); ok4 && (!ok3 || len(more) < len(byPeer)) {
-			byPeer, ok3 = more, true
-		}
-		switch {
-		case ok && (!ok3 || len(byPath) <= len(byPeer)):
-			put(x.byPath, paths, byPath, i, weight)
-		case ok3:
-			put(x.byPeer, peers, byPeer, i, weight)
-		default:
-			x.rest = append(x.rest, int32(i))
-			x.dearest += weight
-		}
-	}
-	x.dearest += 2*heaviest(paths) + heaviest(peers) // a path is looked up with and without parameters
-	return x
-}
-
-func heaviest(weights map[string]int) int {
-	most := 0
-	for _, w := range weights {
-		most = max(most, w)
-	}
-	return most
-}
-
-// keys are the strings one of which is the request's path, or a name of the peer, whenever the test holds. Not ok: there are no such.
-func (t *test) keys(kind, in ConditionKind) (keys []string, ok bool) {
-	switch t.kind {
-	case kind:
-		only, exact := t.is.Only()
-		return []string{only}, exact && !t.any
-	case in:
-		for key := range t.set {
-			keys = append(keys, key)
-		}
-		return keys, true
-	case All:
-		for i := range t.of {
-			if some, found := t.of[i].keys(kind, in); found && (!ok || len(some) < len(keys)) {
-				keys, ok = some, true
-			}
-		}
-		return keys, ok
-	case Any:
-		return keysOfAny(t.of, kind, in)
-	}
-	return nil, false
-}
-
-func keysOfAny(of []test, kind, in ConditionKind) (keys []string, ok bool) {
-	for i := range of {
-		some, found := of[i].keys(kind, in)
-		if !found {
-			return nil, false
-		}
-		keys = append(keys, some...)
-	}
-	return keys, len(of) > 0
 }

@@ -1,11 +1,17 @@
 package identity
 
-import "strings"
+import (
+	"net/netip"
+	"strings"
+)
 
 // A sight is a request as tests see it.
 type sight struct {
 	r         *Request
 	known     facts
+	source    netip.Addr
+	client    netip.Addr
+	local     netip.Addr
 	bare      string // the path without the parameters of its segments
 	authentic bool   // the peer has proved an identity
 	name      string // of the peer; the first one
@@ -17,9 +23,15 @@ func look(r *Request, needs facts) sight {
 	s := sight{r: r}
 	if r.Source.Addr().IsValid() {
 		s.known |= aSource
+		s.source = plain(r.Source.Addr())
+		s.client = s.source
+	}
+	if r.Client.IsValid() {
+		s.client = plain(r.Client)
 	}
 	if r.Local.Addr().IsValid() {
 		s.known |= aLocal
+		s.local = plain(r.Local.Addr())
 	}
 	if !r.Connection {
 		s.known |= aRequest
