@@ -70,13 +70,13 @@ func (a *Asker) attributes(q *question) *auth.AttributeContext {
 		h.Protocol = "HTTP/2"
 	}
 	for name, values := range q.header.All() {
-		if name = match.ToLower(name); len(values) > 0 && name != partialBody {
+		if name = match.ToLower(name); len(values) > 0 && name != partialBody.Lower {
 			h.Headers[text(name)] = text(strings.Join(q.values(name, values), ","))
 		}
 	}
 	h.Headers[":method"], h.Headers[":path"], h.Headers[":authority"], h.Headers[":scheme"] = h.Method, h.Path, h.Host, h.Scheme
 	if q.MaxBody > 0 {
-		h.Headers[partialBody] = q.partial()
+		h.Headers[partialBody.Lower] = q.partial()
 		if q.PackAsBytes {
 			h.RawBody = q.body
 		} else {

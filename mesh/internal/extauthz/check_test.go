@@ -3,6 +3,7 @@ package extauthz
 import (
 	"context"
 	"encoding/pem"
+	"fmt"
 	"net/url"
 	"reflect"
 	"strings"
@@ -12,9 +13,8 @@ import (
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	httptype "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
-	grpcstatus "google.golang.org/grpc/status"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weftmesh/weft/identity"
@@ -57,7 +57,7 @@ func TestAsksByGRPC(t *testing.T) {
 	}
 	if want := map[string]string{
 		":method": "PUT", ":path": "/a/b?c=d", ":authority": "shop.example", ":scheme": "https", "x-role": "a,b", "x-request-id": "7",
-		"content-length": "9", "x-bad": "a!b", partialBody: "true",
+		"content-length": "9", "x-bad": "a!b", partialBody.Lower: "true",
 	}; !reflect.DeepEqual(h.GetHeaders(), want) {
 		t.Errorf("%v", h.GetHeaders())
 	}
@@ -90,14 +90,14 @@ func TestAsksByGRPC(t *testing.T) {
 
 func TestAnswersByGRPC(t *testing.T) {
 	appended := option("x-append", "b")
-	appended.Append = wrapperspb.Bool(true)
+	appended.Append = wrapperspb.Bool(true) //nolint:staticcheck // deprecated, and what services send
 	act := func(name string, a core.HeaderValueOption_HeaderAppendAction) *core.HeaderValueOption {
 		o := option(name, "v")
 		o.AppendAction = a
 		return o
 	}
 	deny := func(r *auth.DeniedHttpResponse) *auth.CheckResponse {
-		return &auth.CheckResponse{Status: &status.Status{Code: int32(codes.PermissionDenied)}, HttpResponse: &auth.CheckResponse_DeniedResponse{DeniedResponse: r}}
+		return &auth.CheckResponse{Status: status.New(codes.PermissionDenied, "").Proto(), HttpResponse: &auth.CheckResponse_DeniedResponse{DeniedResponse: r}}
 	}
 	closed := identity.Verdict{Status: 503}
 	for what, tc := range map[string]struct {
@@ -106,9 +106,9 @@ func TestAnswersByGRPC(t *testing.T) {
 		failed string
 	}{
 		"nothing":                  {&auth.CheckResponse{}, identity.Verdict{Allowed: true}, ""},
-		"refused":                  {&auth.CheckResponse{Status: &status.Status{Code: 7}}, identity.Verdict{}, ""},
+		"refused":                  {&auth.CheckResponse{Status: status.New(codes.PermissionDenied, "").Proto()}, identity.Verdict{}, ""},
 		"refused, and yet":         {&auth.CheckResponse{HttpResponse: &auth.CheckResponse_DeniedResponse{DeniedResponse: &auth.DeniedHttpResponse{}}}, identity.Verdict{}, ""},
-		"let through, and yet not": {&auth.CheckResponse{Status: &status.Status{Code: 16}, HttpResponse: &auth.CheckResponse_OkResponse{}}, identity.Verdict{}, ""},
+		"let through, and yet not": {&auth.CheckResponse{Status: status.New(codes.Unauthenticated, "").Proto(), HttpResponse: &auth.CheckResponse_OkResponse{}}, identity.Verdict{}, ""},
 		"refused, with words": {deny(&auth.DeniedHttpResponse{
 			Status: &httptype.HttpStatus{Code: 302}, Body: "no", Headers: []*core.HeaderValueOption{
 				option("Location", "/login"), option("x-split", "a\r\nb: c"), option(":status", "200"), option("content-length", "9"), option("b\nd", ""),
@@ -148,8 +148,8 @@ func TestAnswersByGRPC(t *testing.T) {
 			t.Errorf("%s: failed %v, want %q", what, v.Failed, tc.failed)
 		}
 		v.Failed = nil
-		if !reflect.DeepEqual(v, tc.want) {
-			t.Errorf("%s:\n%+v\nwant\n%+v", what, v, tc.want)
+		if got, want := fmt.Sprintf("%+v", v), fmt.Sprintf("%+v", tc.want); got != want {
+			t.Errorf("%s:\n%s\nwant\n%s", what, got, want)
 		}
 	}
 }
@@ -160,7 +160,7 @@ func TestFailuresByGRPC(t *testing.T) {
 		return nil, ctx.Err()
 	}
 	fails := func(c codes.Code) func(context.Context, *auth.CheckRequest) (*auth.CheckResponse, error) {
-		return gives(nil, grpcstatus.Error(c, "x"))
+		return gives(nil, status.Error(c, "x"))
 	}
 	for what, tc := range map[string]struct {
 		answer func(context.Context, *auth.CheckRequest) (*auth.CheckResponse, error)
@@ -171,7 +171,7 @@ func TestFailuresByGRPC(t *testing.T) {
 		"refuses":            {fails(codes.PermissionDenied), false},
 		"too much":           {fails(codes.ResourceExhausted), false},
 		"bad question":       {fails(codes.InvalidArgument), false},
-		"too long an answer": {gives(&auth.CheckResponse{Status: &status.Status{Message: strings.Repeat("x", mostAnswer)}}, nil), false},
+		"too long an answer": {gives(&auth.CheckResponse{Status: status.New(codes.OK, strings.Repeat("x", mostAnswer)).Proto()}, nil), false},
 	} {
 		a, _ := grpcAsker(t, &judge{answer: tc.answer})
 		e := &identity.ExtAuthz{Service: "authz:9000", Timeout: patient}

@@ -22,7 +22,6 @@ import (
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
-	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
@@ -104,7 +103,7 @@ func gives(r *auth.CheckResponse, err error) func(context.Context, *auth.CheckRe
 }
 
 func ok(r *auth.OkHttpResponse) *auth.CheckResponse {
-	return &auth.CheckResponse{Status: &status.Status{}, HttpResponse: &auth.CheckResponse_OkResponse{OkResponse: r}}
+	return &auth.CheckResponse{HttpResponse: &auth.CheckResponse_OkResponse{OkResponse: r}}
 }
 
 // grpcAsker asks a judge, as whatever service, and counts its connections.

@@ -87,7 +87,7 @@ func (q *question) partial() string {
 	return strconv.FormatBool(n > int64(len(q.body)) || n < 0 && len(q.body) >= int(q.MaxBody))
 }
 
-const partialBody = "x-envoy-auth-partial-body"
+var partialBody = match.HeaderName{Lower: "x-envoy-auth-partial-body", Canonical: "X-Envoy-Auth-Partial-Body"}
 
 // sound reports whether something is a line of a header.
 func sound(name, value string) bool {

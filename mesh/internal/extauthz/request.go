@@ -71,7 +71,7 @@ func (q *question) request(ctx context.Context, l *lists) (*http.Request, error)
 	req.Host = q.r.Authority
 	for name, values := range q.header.All() {
 		name = match.ToLower(name)
-		if framing(name) || name == partialBody || name != "authorization" && (!l.request.has(name) || identity.Steering(name)) {
+		if framing(name) || name == partialBody.Lower || name != "authorization" && (!l.request.has(name) || identity.Steering(name)) {
 			continue
 		}
 		for _, v := range q.values(name, values) {
@@ -85,7 +85,7 @@ func (q *question) request(ctx context.Context, l *lists) (*http.Request, error)
 		req.Header.Set(f.Name, f.Value)
 	}
 	if q.MaxBody > 0 {
-		req.Header.Set(partialBody, q.partial())
+		req.Header.Set(partialBody.Canonical, q.partial())
 	}
 	req.Header.Set(questions.Canonical, q.depth)
 	if _, has := req.Header["User-Agent"]; !has {
