@@ -175,8 +175,7 @@ func orOne[T any](list []*T) []*T {
 	return list
 }
 
-// each are the tokens in which all that fields ask for must be found together: what one token says and what another says make no
-// caller that may more than either. "" is any.
+// each are the tokens in which all that fields ask for must be found together. "" is any.
 func (a authorizer) each(fields []field, action identity.Action) []string {
 	asked := slices.ContainsFunc(fields, func(f field) bool { return f.claims && len(f.values) > 0 })
 	if action != identity.Allow || !asked || len(a.tokens) < 2 {
@@ -189,12 +188,9 @@ func (a authorizer) each(fields []field, action identity.Action) []string {
 func (a authorizer) all(fields []field, action identity.Action, token string) (identity.Condition, error) {
 	var of []identity.Condition
 	for _, f := range fields {
-		cs, err := f.conditions(action, a.connection)
+		cs, err := f.conditions(action, a.connection, a.tokens, token)
 		if err != nil {
 			return identity.Condition{}, err
-		}
-		if f.claims && token != "" && len(f.values) > 0 {
-			within(&cs[0], token)
 		}
 		of = append(of, cs...)
 	}
@@ -202,16 +198,6 @@ func (a authorizer) all(fields []field, action identity.Action, token string) (i
 		of = append(of, always)
 	}
 	return eachOf(of...), nil
-}
-
-// within makes the claims of a condition be those of a provider's token.
-func within(c *identity.Condition, provider string) {
-	if c.Kind == identity.ClaimIs {
-		c.Name = provider
-	}
-	for i := range c.Of {
-		within(&c.Of[i], provider)
-	}
 }
 
 func operation(o *security.Operation) []field {

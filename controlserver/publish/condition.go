@@ -29,7 +29,10 @@ type field struct {
 
 // conditions are what the field asks for; none if it asks for nothing. Where it can't be told an error is returned for rules that
 // let requests in, and for others the list of values that can't be told is left out, so that more is refused (Istio).
-func (f field) conditions(action identity.Action, connection bool) ([]identity.Condition, error) {
+//
+// tokens are the providers whose tokens are looked at, and in the one within claims that rules ask for which let requests in, since what
+// one token says and what another says make no caller that may more than either.
+func (f field) conditions(action identity.Action, connection bool, tokens []string, within string) ([]identity.Condition, error) {
 	var out []identity.Condition
 	for _, list := range [...]struct {
 		values []string
@@ -38,7 +41,15 @@ func (f field) conditions(action identity.Action, connection bool) ([]identity.C
 		if len(list.values) == 0 {
 			continue
 		}
-		c, err := f.any(list.values, (action == identity.Allow) != list.not, connection)
+		narrow := (action == identity.Allow) != list.not
+		c, err := f.any(list.values, narrow, connection)
+		if err == nil && f.claims {
+			if action == identity.Allow && !list.not {
+				c = claimed(c, narrow, tokens, within)
+			} else {
+				c = claimed(c, narrow, tokens, "")
+			}
+		}
 		switch {
 		case err != nil && action == identity.Allow:
 			return nil, err
@@ -255,6 +266,38 @@ func hasRequestPrincipal(value string, _ bool) (identity.Condition, error) {
 		identity.Condition{Kind: identity.ClaimIs, Path: []string{"iss"}, Is: iss},
 		identity.Condition{Kind: identity.ClaimIs, Path: []string{"sub"}, Is: sub},
 	), nil
+}
+
+// claimed is a condition on the claims of tokens, made one on those of the provider within or, if that is empty, of any of several. Nobody
+// verifies tokens if there are no providers: then nobody can tell.
+func claimed(c identity.Condition, narrow bool, providers []string, within string) identity.Condition {
+	switch {
+	case len(providers) == 0 && narrow:
+		return never
+	case len(providers) == 0:
+		return always
+	case len(providers) == 1:
+		return c
+	case within != "":
+		return ofToken(c, within)
+	}
+	var of []identity.Condition
+	for _, p := range providers {
+		of = append(of, ofToken(c, p))
+	}
+	return oneOf(of...)
+}
+
+func ofToken(c identity.Condition, provider string) identity.Condition {
+	if c.Kind == identity.ClaimIs {
+		c.Name = provider
+	}
+	of := c.Of
+	c.Of = nil
+	for _, one := range of {
+		c.Of = append(c.Of, ofToken(one, provider))
+	}
+	return c
 }
 
 // inBrackets are the names of "[a][b]"; none if s is not of that form.

@@ -167,7 +167,7 @@ func (v *View) Message(typeURL, name string) proto.Message {
 func (v *View) All(typeURL string) []string {
 	switch {
 	case typeURL == wire.ListenerType && v.client.Dialect == Envoy:
-		return []string{sidecarListener}
+		return append([]string{sidecarListener}, v.forwardNames()...)
 	case typeURL == wire.ListenerType:
 		return v.listenerNames()
 	case typeURL == wire.ClusterType:
@@ -189,12 +189,21 @@ func (v *View) listenerNames() []string {
 	return names
 }
 
-// clusterNames are the clusters that routes lead to, or ask for limits.
+// clusterNames are the clusters that routes lead to, and those that are asked for limits, verdicts and keys, and the servers behind a proxy.
 func (v *View) clusterNames() []string {
 	var names []string
 	seen := map[string]bool{}
 	if _, ok := v.Cluster(RateLimitCluster); ok {
 		names = append(names, RateLimitCluster)
+	}
+	add := func(name string) {
+		if seen[name] {
+			return
+		}
+		seen[name] = true
+		if _, ok := v.Cluster(name); ok {
+			names = append(names, name)
+		}
 	}
 	for _, s := range v.catalog.Services() {
 		if !s.VisibleTo(v.client.Namespace) {
@@ -203,15 +212,13 @@ func (v *View) clusterNames() []string {
 		for _, p := range s.Ports {
 			for _, r := range v.told(s, p) {
 				for _, t := range r.To {
-					if !seen[t.Cluster] {
-						seen[t.Cluster] = true
-						if _, ok := v.Cluster(t.Cluster); ok {
-							names = append(names, t.Cluster)
-						}
-					}
+					add(t.Cluster)
 				}
 			}
 		}
+	}
+	for _, name := range append(v.forwardNames(), v.askedNames()...) {
+		add(name)
 	}
 	return names
 }
@@ -250,7 +257,10 @@ func (v *View) Listener(name string) (wire.Listener, bool) {
 		in, w := v.inbound(addr)
 		told, lost := v.limitInbound(in, w)
 		v.lose(lost)
-		return wire.Listener{Name: name, Inbound: &told.Inbound}, true
+		return wire.Listener{Name: name, Inbound: &told.Inbound, Secrets: v.client.Dialect.secrets()}, true
+	}
+	if f, ok := v.forward(name); ok {
+		return v.before(name, f), true
 	}
 	if v.client.Dialect == Envoy {
 		return v.sidecar(), name == sidecarListener
@@ -282,6 +292,9 @@ func (v *View) Cluster(name string) (wire.Cluster, bool) {
 	if name == RateLimitCluster {
 		return v.rateLimits()
 	}
+	if f, ok := v.forward(name); ok {
+		return behind(name, f), true
+	}
 	s, port, subset, ok := v.parse(name)
 	if !ok {
 		return wire.Cluster{}, false
@@ -297,7 +310,7 @@ func (v *View) Cluster(name string) (wire.Cluster, bool) {
 	}
 	told, lost := v.client.Dialect.limitCluster(c.Cluster, c.From)
 	v.lose(lost)
-	return wire.Cluster{Cluster: told, EndpointsName: name}, true
+	return wire.Cluster{Cluster: told, EndpointsName: name, Secrets: v.client.Dialect.secrets()}, true
 }
 
 // Endpoints returns who serves a cluster; there may be nobody.

@@ -98,13 +98,18 @@ spec:
 
 func publisher(t *testing.T, yaml string) *Publisher {
 	t.Helper()
+	return publisherWith(t, yaml, Config{})
+}
+
+func publisherWith(t *testing.T, yaml string, config Config) *Publisher {
+	t.Helper()
 	objects, findings := catalog.Parse("test.yaml", []byte(yaml))
 	for _, f := range findings {
 		if f.Severity == catalog.Error {
 			t.Fatal(f)
 		}
 	}
-	return New(catalog.Merge(catalog.Fragment{Objects: objects}), Config{})
+	return New(catalog.Merge(catalog.Fragment{Objects: objects}), config)
 }
 
 func names(routes []resolver.Route) string {

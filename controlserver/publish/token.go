@@ -62,6 +62,9 @@ func optional(providers []identity.Provider) identity.Requirement {
 	return identity.Requirement{Kind: identity.NeedAnyOf, Of: one}
 }
 
+// noKeys verify no token: keys are not looked for where nobody says they are.
+const noKeys = `{"keys":[]}`
+
 func (v *View) tokenProvider(r *security.JWTRule) identity.Provider {
 	out := identity.Provider{
 		Issuer: r.GetIssuer(), Audiences: slices.Clone(r.GetAudiences()),
@@ -69,11 +72,12 @@ func (v *View) tokenProvider(r *security.JWTRule) identity.Provider {
 		Forward: r.GetForwardOriginalToken(), PayloadHeader: match.ToLower(r.GetOutputPayloadToHeader()),
 		SpaceDelimited: slices.Clone(r.GetSpaceDelimitedClaims()),
 	}
-	if out.JWKS == "" {
-		out.URI = r.GetJwksUri()
-		if u, err := url.Parse(out.URI); err == nil {
-			out.Service = v.fetched(u.Scheme, u.Hostname(), u.Port())
-		}
+	switch u, err := url.Parse(r.GetJwksUri()); {
+	case out.JWKS != "":
+	case r.GetJwksUri() == "" || err != nil:
+		out.JWKS = noKeys
+	default:
+		out.URI, out.Service = r.GetJwksUri(), v.fetched(u.Scheme, u.Hostname(), u.Port())
 	}
 	for _, h := range r.GetFromHeaders() {
 		out.From = append(out.From, identity.TokenPlace{Kind: identity.InHeader, Name: match.ToLower(h.GetName()), Prefix: h.GetPrefix()})
