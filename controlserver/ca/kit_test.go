@@ -171,5 +171,3 @@ func (l *logbook) String() string {
 	defer l.mu.Unlock()
 	return l.text.String()
 }
-
-func (l *logbook) config(c *Config) { c.Logger = slog.New(slog.NewTextHandler(l, nil)) }

@@ -94,6 +94,7 @@ func validToken(in tokenStore, hash string) (joinToken, error) {
 // tokenFiles are join tokens as files of a directory, by their hashes. A token is taken by renaming its file, which one process does first.
 type tokenFiles string
 
+// file is named by a hash of ours, never by what a caller said.
 func (f tokenFiles) file(hash string) string { return filepath.Join(string(f), hash) }
 
 func (f tokenFiles) put(hash string, t joinToken) error {
@@ -122,7 +123,7 @@ func (f tokenFiles) peek(hash string) (t joinToken, err error) {
 }
 
 func (f tokenFiles) take(hash string) error {
-	switch err := os.Rename(f.file(hash), f.file(hash)+usedSuffix); {
+	switch err := os.Rename(f.file(hash), f.file(hash)+usedSuffix); { //nolint:gosec // see file
 	case errors.Is(err, fs.ErrNotExist):
 		return errToken
 	case err != nil:
