@@ -53,15 +53,14 @@ type Federation struct {
 
 // BundleHandler serves the bundle of the trust domain (SPIFFE bundle endpoint). Its server's TLS is the caller's: [CA.TLS] for https_spiffe.
 func (c *CA) BundleHandler() http.Handler {
-	h, _ := gospiffe.NewHandler(c.TrustDomain(), ownBundle{c}) // fails by options alone, of which there are none
-	return h
-}
-
-type ownBundle struct{ ca *CA }
-
-// GetBundleForTrustDomain implements spiffebundle.Source.
-func (o ownBundle) GetBundleForTrustDomain(spiffeid.TrustDomain) (*spiffebundle.Bundle, error) {
-	return o.ca.Bundle(), nil
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, err := gospiffe.NewHandler(c.TrustDomain(), c.Bundle())
+		if err != nil {
+			http.Error(w, "there is no bundle", http.StatusInternalServerError)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // federation follows the bundles of other trust domains.
