@@ -9,6 +9,7 @@
 package meshtest
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
@@ -18,11 +19,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/grpc"
 
 	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/controlserver"
+	"github.com/weftmesh/weft/controlserver/ca"
 	"github.com/weftmesh/weft/controlserver/catalog"
+	"github.com/weftmesh/weft/identity"
 	"github.com/weftmesh/weft/mesh"
 )
 
@@ -37,20 +41,41 @@ type Kit struct {
 	source *source
 
 	locality balancer.Locality // of backends
+	secure   bool              // all members have an identity
 }
+
+// TrustDomain is that of the identities of a [Secure] kit.
+const TrustDomain = "mesh.test"
 
 // New starts a control server, on a free port of loopback, with the given YAML
 // documents as its configuration. It is closed when the test ends. YAML that the
 // control server would refuse fails the test.
 func New(t testing.TB, yaml ...string) *Kit {
 	t.Helper()
-	k := &Kit{t: t, source: &source{ready: make(chan struct{})}}
-	var err error
-	k.server, err = controlserver.New(controlserver.Config{
+	return start(t, false, yaml)
+}
+
+// Secure is New for a mesh with identities: the control server is an authority, all speak mutual TLS, and what is not
+// configured otherwise takes nothing else. Backends are SERVICE of their namespace: "payments.shop" is
+// spiffe://mesh.test/ns/shop/sa/payments. What [Kit.Mesh] makes is "default" of the namespace "default", unless it is given another identity.
+func Secure(t testing.TB, yaml ...string) *Kit {
+	t.Helper()
+	return start(t, true, yaml)
+}
+
+func start(t testing.TB, secure bool, yaml []string) *Kit {
+	t.Helper()
+	k := &Kit{t: t, source: &source{ready: make(chan struct{})}, secure: secure}
+	cfg := controlserver.Config{
 		Sources: []controlserver.Source{k.source},
 		Grace:   time.Second,
 		Logger:  slog.New(slog.DiscardHandler),
-	})
+	}
+	if secure {
+		cfg.CA = &ca.Config{TrustDomain: spiffeid.RequireTrustDomainFromString(TrustDomain)}
+	}
+	var err error
+	k.server, err = controlserver.New(cfg)
 	if err != nil {
 		t.Fatal("meshtest:", err)
 	}
@@ -92,11 +117,27 @@ func (k *Kit) Apply(yaml string) {
 // Addr is the address of the control server, for clients of another kind.
 func (k *Kit) Addr() string { return k.server.Addr() }
 
+// Identity is that of a service account, signed by the authority of a [Secure] kit.
+func (k *Kit) Identity(namespace, serviceAccount string) identity.Source {
+	k.t.Helper()
+	if !k.secure {
+		k.t.Fatal("meshtest: a kit made by New has no identities: make it by Secure")
+	}
+	id, err := spiffeid.FromSegments(k.server.CA().TrustDomain(), "ns", namespace, "sa", serviceAccount)
+	if err != nil {
+		k.t.Fatal("meshtest:", err)
+	}
+	return k.server.CA().Source(id)
+}
+
 // Mesh joins the mesh as another member, closed when the test ends. Without
 // options it is a caller without a name in the namespace "default".
 func (k *Kit) Mesh(opts ...mesh.Option) *mesh.Mesh {
 	k.t.Helper()
 	all := []mesh.Option{mesh.WithControlServer(k.server.Addr()), mesh.WithLogger(slog.New(slog.DiscardHandler))}
+	if k.secure {
+		all = append(all, mesh.WithIdentity(k.Identity("default", "default")))
+	}
 	m, err := mesh.New(context.Background(), append(all, opts...)...)
 	if err != nil {
 		k.t.Fatal("meshtest:", err)
@@ -122,7 +163,7 @@ func (k *Kit) In(l balancer.Locality) *Kit {
 // that; without it the test's end does.
 func (k *Kit) HTTPBackend(service string, labels map[string]string, h http.Handler) (addr string, stop func()) {
 	k.t.Helper()
-	m := k.Mesh(mesh.WithService(service, labels), mesh.WithLocality(k.locality))
+	m := k.Mesh(k.backend(service, labels)...)
 	srv := &http.Server{Handler: m.Handler(h), Protocols: new(http.Protocols), ReadHeaderTimeout: patience}
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
@@ -134,10 +175,21 @@ func (k *Kit) HTTPBackend(service string, labels map[string]string, h http.Handl
 	})
 }
 
+// backend are the options of an instance of a service.
+func (k *Kit) backend(service string, labels map[string]string) []mesh.Option {
+	options := []mesh.Option{mesh.WithService(service, labels), mesh.WithLocality(k.locality)}
+	if k.secure {
+		name, namespace, _ := strings.Cut(service, ".")
+		namespace, _, _ = strings.Cut(namespace, ".")
+		options = append(options, mesh.WithIdentity(k.Identity(cmp.Or(namespace, "default"), name)))
+	}
+	return options
+}
+
 // GRPCBackend is HTTPBackend for a gRPC server. opts are added to those of the mesh.
 func (k *Kit) GRPCBackend(service string, labels map[string]string, register func(*grpc.Server), opts ...grpc.ServerOption) (addr string, stop func()) {
 	k.t.Helper()
-	m := k.Mesh(mesh.WithService(service, labels), mesh.WithLocality(k.locality))
+	m := k.Mesh(k.backend(service, labels)...)
 	srv := grpc.NewServer(append(m.ServerOptions(), opts...)...)
 	register(srv)
 	return k.serve(m, srv.Serve, srv.Stop)

@@ -22,6 +22,9 @@ type Connection struct {
 	// Local is the connection's own: by the pointer the calls that come on it are told from those on others.
 	Local  *net.TCPAddr
 	Remote *net.TCPAddr
+	// HTTP says that requests will come on it, as far as can be told before: it was agreed on (ALPN), or the first byte is that of a
+	// method. Rules of requests decide on these then, and those of connections on others.
+	HTTP bool
 	// Shut ends the connection at once. It may be called at any time.
 	Shut func()
 	// Moved counts what was sent either way: by it one who waits sees that nothing is.

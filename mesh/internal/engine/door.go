@@ -14,6 +14,8 @@ type Door struct {
 	Mode identity.Mode
 	// TLS is for connections over TLS; nil if Mode is Disable.
 	TLS *tls.Config
+	// Tells says that connections are told apart by what comes first, whatever Mode is.
+	Tells bool
 	// Closed says why no connection is let in; nil if some are.
 	Closed error
 }
@@ -97,6 +99,9 @@ func (s *serving) unwanted(c *Connection) Unwelcome {
 func (s *serving) connects(ctx context.Context, c *Connection) bool {
 	if len(s.guard.Connections) == 0 && s.shut == nil {
 		return true
+	}
+	if c.HTTP && s.shut == nil && (len(s.guard.Steps) > 0 || s.guard.JWT != nil) {
+		return true // each of its requests is asked about, and who may not gets an answer
 	}
 	r := c.request()
 	d := s.check(ctx, r, s.engine.config.Asker, nil)

@@ -38,6 +38,7 @@ func (in *Inbound) make(v *resolver.Inbound) *serving {
 		demands = *v
 	}
 	s.justice, s.door = in.justiceOf(demands.Guard), in.doorOf(demands.TLS)
+	s.door.Tells = len(demands.Guard.Connections) > 0
 	p := &s.policy
 	s.facts = factsOf(p.Rate, p.Global)
 	if p.HealthPaths == nil {

@@ -181,17 +181,19 @@ func (l *Listener) admit(c *accepted) {
 func (l *Listener) greet(c *accepted) (net.Conn, engine.Unwelcome) {
 	ctx, cancel := context.WithTimeout(l.ctx, handshakeTime)
 	defer cancel()
-	unblock := context.AfterFunc(l.ctx, func() { c.TCPConn.Close() })
+	unblock := context.AfterFunc(l.ctx, func() { _ = c.TCPConn.Close() })
 	defer unblock()
 	door := l.inbound.Door()
 	if door.Closed != nil {
 		return nil, engine.ClosedDoor
 	}
-	if door.Mode != identity.Disable {
+	if door.Mode != identity.Disable || door.Tells {
 		secure, why := l.look(c, door.Mode)
 		switch {
 		case why != engine.Welcome:
 			return nil, why
+		case secure && door.TLS == nil:
+			return nil, engine.Encrypted
 		case secure:
 			return l.shake(ctx, c, door.TLS)
 		}
@@ -202,7 +204,7 @@ func (l *Listener) greet(c *accepted) (net.Conn, engine.Unwelcome) {
 // look reads the first byte, and puts it back.
 func (l *Listener) look(c *accepted, mode identity.Mode) (secure bool, why engine.Unwelcome) {
 	wait := handshakeTime
-	if mode == identity.Permissive {
+	if mode != identity.Strict {
 		wait = firstWord
 	}
 	switch first, err := c.peek(time.Now().Add(wait)); {
@@ -211,8 +213,9 @@ func (l *Listener) look(c *accepted, mode identity.Mode) (secure bool, why engin
 	case err == nil && mode == identity.Strict:
 		return false, engine.Plaintext
 	case err == nil:
+		c.known.HTTP = 'A' <= first && first <= 'Z'
 		return false, engine.Welcome
-	case timedOut(err) && mode == identity.Permissive:
+	case timedOut(err) && mode != identity.Strict:
 		// It is still to say something, or to be spoken to, in its time.
 		c.hurry(handshakeTime - firstWord)
 		return false, engine.Welcome
@@ -234,7 +237,7 @@ func (l *Listener) shake(ctx context.Context, c *accepted, conf *tls.Config) (ne
 	if err != nil || !peer.Secure() || peer.ID.IsZero() {
 		return nil, engine.Unproved
 	}
-	c.known.Peer = peer
+	c.known.Peer, c.known.HTTP = peer, peer.Protocol == "h2" || peer.Protocol == "http/1.1"
 	return l.enter(ctx, c, conn)
 }
 
