@@ -3,6 +3,7 @@ package ca
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"strconv"
 	"sync"
@@ -18,9 +19,11 @@ import (
 )
 
 const (
-	// queue is how many calls may wait for their turn, for wait at most: about what two cores get done in that time.
+	// queue is how many calls may wait for their turn, for wait at most: less than what two cores get done in that time.
 	queue = 8192
-	wait  = 5 * time.Second
+	wait  = 10 * time.Second
+	// later is when to come again to a crowd.
+	later = 4 * time.Second
 	// soon is when to try again what failed here.
 	soon = 2 * time.Second
 	// mostLimits bounds the identities whose rates are remembered.
@@ -48,7 +51,7 @@ func (a *admission) enter(ctx context.Context) (leave func(), err error) {
 	}
 	if a.waiting.Add(1) > a.longest {
 		a.waiting.Add(-1)
-		return nil, pushback(ctx, codes.ResourceExhausted, "too many requests are waiting", wait)
+		return nil, pushback(ctx, codes.ResourceExhausted, "too many requests are waiting", later)
 	}
 	defer a.waiting.Add(-1)
 	late := time.NewTimer(wait)
@@ -57,7 +60,7 @@ func (a *admission) enter(ctx context.Context) (leave func(), err error) {
 	case a.slots <- struct{}{}:
 		return a.leave, nil
 	case <-late.C:
-		return nil, pushback(ctx, codes.Unavailable, "too many requests at once", wait)
+		return nil, pushback(ctx, codes.Unavailable, "too many requests at once", later)
 	case <-ctx.Done():
 		return nil, status.FromContextError(ctx.Err()).Err()
 	}
@@ -65,8 +68,9 @@ func (a *admission) enter(ctx context.Context) (leave func(), err error) {
 
 func (a *admission) leave() { <-a.slots }
 
-// pushback is a status that tells the client when to try again (gRFC A6).
+// pushback is a status that tells the client when to try again (gRFC A6): after a time, give or take half of it, so that not all come at once.
 func pushback(ctx context.Context, code codes.Code, text string, after time.Duration) error {
+	after = after/2 + rand.N(after)
 	_ = grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", strconv.FormatInt(after.Milliseconds(), 10))) // fails outside of a call
 	return status.Error(code, fmt.Sprintf("%s: try again in %v", text, after.Round(time.Millisecond)))
 }
