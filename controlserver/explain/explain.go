@@ -19,6 +19,7 @@ type Request struct {
 	Method string // "GET" when empty; "POST" for gRPC
 	URL    *url.URL
 	Header http.Header
+	Caller Caller
 }
 
 // An Answer says what would become of a request.
@@ -49,6 +50,8 @@ type Target struct {
 	Cluster publish.Cluster
 	// Serving is what its servers are told, if they are the mesh's library's.
 	Serving publish.Serving
+	// Access says who of its servers takes the request.
+	Access []Access
 }
 
 // Explain asks what a client's view holds for a request. The error says that
@@ -71,7 +74,9 @@ func Explain(v *publish.View, r Request) (*Answer, error) {
 			}
 			if len(verdict.Against) == 0 {
 				a.Taken = &route
-				a.Targets = targets(v, s, route.Route)
+				if a.Targets, err = targets(v, s, route.Route, r); err != nil {
+					return nil, err
+				}
 				for d := range callers {
 					a.beyond[d] = v.Beyond(d, route)
 				}
@@ -131,7 +136,7 @@ func against(m resolver.Match, req *resolver.Request) ([]string, error) {
 	return out, nil
 }
 
-func targets(v *publish.View, s *resolver.Service, r resolver.Route) []Target {
+func targets(v *publish.View, s *resolver.Service, r resolver.Route, req Request) ([]Target, error) {
 	var total float64
 	for _, t := range r.To {
 		total += float64(t.Weight)
@@ -144,13 +149,17 @@ func targets(v *publish.View, s *resolver.Service, r resolver.Route) []Target {
 			one.Cluster, _ = v.Configured(t.Cluster)
 			one.Cluster.Endpoints = known.Endpoints
 			one.Serving = v.Serving(t.Cluster)
+			var err error
+			if one.Access, err = access(v, &one, req); err != nil {
+				return nil, err
+			}
 		}
 		if len(r.To) > 1 && total > 0 {
 			one.Share = float64(t.Weight) / total
 		}
 		out = append(out, one)
 	}
-	return out
+	return out, nil
 }
 
 // Print writes the answer for a person.
@@ -228,6 +237,9 @@ func (t Target) print(w io.Writer, limits Limits) {
 	printLines(w, "    ", Cluster(t.Cluster))
 	for _, h := range hosts {
 		fmt.Fprintf(w, "    %s\n", Endpoint(h))
+	}
+	for i := range t.Access {
+		t.Access[i].print(w, "    ")
 	}
 	if demands := Serving(t.Serving, limits); len(demands) > 0 {
 		fmt.Fprintln(w, "    its servers, as far as they are the mesh's library's:")

@@ -89,7 +89,7 @@ func TestPoliciesInWords(t *testing.T) {
 		for _, line := range tc.want {
 			want = append(want, "    "+line+ofRule)
 		}
-		want = append(want, "    10.0.0.1:80", "")
+		want = append(want, "    10.0.0.1:80", "    may call 10.0.0.1:80: yes: no policy holds for them", "")
 		if got != strings.Join(want, "\n") {
 			t.Errorf("got\n%swant\n%s", got, strings.Join(want, "\n"))
 		}
@@ -150,6 +150,7 @@ func TestEveryPolicyIsSaidWithWhereItIsConfiguredAndWhoLosesIt(t *testing.T) {
     host breaker: opens for 5s after 5 failures in a row` + policy + `37]
     turned off: admission  [TrafficPolicy/istio-system/kill at f:55]
     10.0.0.1:80
+    may call 10.0.0.1:80: yes: no policy holds for them
     its servers, as far as they are the mesh's library's:
       rate limit: 50 calls in 1s for each caller` + policy + `44]
       global rate limit: 5000 calls in 1s, of all processes together; calls are refused while the control server can't be asked` + policy + `45]

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,21 +12,26 @@ import (
 	"github.com/weftmesh/weft/controlserver/catalog"
 	"github.com/weftmesh/weft/controlserver/explain"
 	"github.com/weftmesh/weft/controlserver/publish"
+	"github.com/weftmesh/weft/identity"
 )
 
 func explainCommand() *cobra.Command {
 	var (
-		config, from, method string
-		headers, labels      []string
+		config, from, method, trustDomain string
+		headers, labels                   []string
+		who                               prover
 	)
 	cmd := &cobra.Command{
 		Use:   "explain --config DIR --from SERVICE [flags] URL",
-		Short: "Say which route, cluster, policy and endpoints a request gets, and why",
-		Long: `Say which route, cluster, policy and endpoints a request gets, and why the
-other routes do not take it. For a gRPC call write mesh:///payments/shop.Payments/Charge.
-Processes that registered themselves are not in the files and so not among the endpoints.`,
-		Example: `  meshctl explain --config mesh --from orders --header x-tester=yes http://payments/charge`,
-		Args:    cobra.ExactArgs(1),
+		Short: "Say which route, cluster, policy and endpoints a request gets, whether the servers take it, and why",
+		Long: `Say which route, cluster, policy and endpoints a request gets, why the other
+routes do not take it, whether the servers take it from this caller, and why each
+policy holds or does not. For a gRPC call write mesh:///payments/shop.Payments/Charge.
+Processes that registered themselves are not in the files and so not among the endpoints.
+The caller's service account is that of the calling service's endpoints, or else its name.`,
+		Example: `  meshctl explain --config mesh --from orders --header x-tester=yes http://payments/charge
+  meshctl explain --config mesh --trust-domain example.org --from orders --claim groups=admins http://payments/charge`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := caller(from, labels)
 			if err != nil {
@@ -40,7 +46,15 @@ Processes that registered themselves are not in the files and so not among the e
 				return err
 			}
 			c := catalog.Merge(f)
-			a, err := explain.Explain(publish.New(c, publish.Config{}).View(client), req)
+			pc := publish.Config{TrustDomain: cmp.Or(trustDomain, c.Mesh().TrustDomain)}
+			if pc.TrustDomain != "" {
+				pc.DefaultMode = identity.Strict // as the control server does
+			}
+			view := publish.New(c, pc).View(client)
+			if req.Caller, err = who.caller(view, from); err != nil {
+				return err
+			}
+			a, err := explain.Explain(view, req)
 			if err != nil {
 				return err
 			}
@@ -62,6 +76,11 @@ Processes that registered themselves are not in the files and so not among the e
 	flags.StringVar(&method, "method", "", `HTTP method (default "GET"; "POST" for gRPC)`)
 	flags.StringArrayVar(&headers, "header", nil, "a request header, as name=value (may be repeated)")
 	flags.StringArrayVar(&labels, "label", nil, "a label of the calling workload, as name=value (default app=NAME)")
+	flags.StringVar(&trustDomain, "trust-domain", "", "trust domain of the mesh's identities (default: the MeshConfig's, or none: plaintext)")
+	flags.StringVar(&who.principal, "principal", "", "identity of the caller, as in a policy: TRUSTDOMAIN/ns/NAMESPACE/sa/NAME")
+	flags.BoolVar(&who.plaintext, "plaintext", false, "the caller does not use its identity")
+	flags.StringArrayVar(&who.claims, "claim", nil, "a claim of the caller's token, as name=value, or [outer][inner]=value; of one given several times a list (may be repeated)")
+	flags.StringVar(&who.address, "ip", "", "IP address of the caller")
 	_ = cmd.MarkFlagRequired("config") // there is such a flag
 	_ = cmd.MarkFlagRequired("from")   // there is such a flag
 	return cmd
