@@ -73,7 +73,7 @@ func (c *claimTest) value(v any, perhaps bool) bool {
 }
 
 func (c *claimTest) scalar(v any, perhaps bool) bool {
-	text := ""
+	var text string
 	switch v := v.(type) {
 	case string:
 		return c.is.Matches(v) && (!c.numbers || perhaps)

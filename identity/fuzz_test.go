@@ -3,7 +3,7 @@ package identity
 import (
 	"net/netip"
 	"os"
-	"reflect"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -27,7 +27,10 @@ func FuzzRules(f *testing.F) {
 
 func TestRulesAgreeWithTheOracle(t *testing.T) {
 	var allowed int
-	const rounds = 20_000
+	rounds := 5_000
+	if raceEnabled {
+		rounds /= 10
+	}
 	for seed := range uint64(rounds) {
 		if agree(t, random(seed)) {
 			allowed++
@@ -53,7 +56,8 @@ func agree(t *testing.T, d dice) bool {
 	if want := (oracle{strict: true}).allows(steps, r); got.Allowed != want {
 		t.Fatalf("%+v\n%+v %+v\n%+v, want allowed %v", steps, r, r.Header, got, want)
 	}
-	if naive := withoutIndex(g).Check(t.Context(), r, nil, nil); !reflect.DeepEqual(naive, got) {
+	naive := withoutIndex(g).Check(t.Context(), r, nil, nil)
+	if naive.Allowed != got.Allowed || naive.Policy != got.Policy || naive.Reason != got.Reason || !slices.Equal(naive.Shadow, got.Shadow) {
 		t.Fatalf("%+v\n%+v\nby index: %+v\nwithout:  %+v", steps, r, got, naive)
 	}
 	return got.Allowed
@@ -80,6 +84,9 @@ func withoutIndex(g *Gate) *Gate {
 // The million: WEFT_SETS=1000000 go test ./identity -run TestFailClosed -v
 func TestFailClosed(t *testing.T) {
 	sets := 20_000
+	if raceEnabled {
+		sets /= 10
+	}
 	if s := os.Getenv("WEFT_SETS"); s != "" {
 		var err error
 		if sets, err = strconv.Atoi(s); err != nil {

@@ -178,13 +178,14 @@ func mergeSegments(b []byte) []byte {
 		for end < len(b) && b[end] != '/' {
 			end++
 		}
-		switch segment, last := string(b[i+1:end]), end == len(b); {
-		case segment == "" || segment == ".":
+		last := end == len(b)
+		switch string(b[i+1 : end]) {
+		case "", ".":
 			if last {
 				b[out] = '/'
 				out++
 			}
-		case segment == "..":
+		case "..":
 			for out > 0 {
 				out--
 				if b[out] == '/' {

@@ -214,9 +214,9 @@ func onHeader(c Condition, r *Request) truth {
 	readings := append([]string{strings.Join(values, ",")}, values...)
 	sure := true
 	for _, v := range values {
-		for _, element := range strings.Split(v, ",") {
+		for element := range strings.SplitSeq(v, ",") {
 			readings = append(readings, strings.TrimSpace(element), strings.Trim(element, ` "`))
-			for _, piece := range strings.Split(element, ";") {
+			for piece := range strings.SplitSeq(element, ";") {
 				readings = append(readings, strings.Trim(piece, ` "`))
 			}
 			if c.Is.Kind != match.Exact && !strings.Contains(c.Is.Value, ",") {

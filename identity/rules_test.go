@@ -259,7 +259,7 @@ func TestConditions(t *testing.T) {
 		{"all of IPv6 and an IPv4 address", in(SourceIn, "::/0"), source("10.1.2.3"), perhaps},
 		{"not known", in(SourceIn, "10.0.0.0/8"), noNames, perhaps},
 		{"not known, not", not(in(SourceIn, "10.0.0.0/8")), noNames, perhaps},
-		{"not known, not not", not(not(in(SourceIn, "10.0.0.0/8"))), noNames, perhaps},
+		{"not known, negated twice", not(not(in(SourceIn, "10.0.0.0/8"))), noNames, perhaps},
 		{"not known, beside what holds", either(always, in(SourceIn, "10.0.0.0/8")), noNames, perhaps},
 		{"not known, beside what fails", all(not(always), in(SourceIn, "10.0.0.0/8")), noNames, perhaps},
 		{"the client", in(RemoteIn, "192.168.0.0/16"), client("192.168.1.1"), holds},
