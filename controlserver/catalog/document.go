@@ -297,7 +297,7 @@ func (d *document) validator() *validator {
 		field := p.String()
 		if slices.ContainsFunc(d.mistaken, func(m string) bool {
 			rest, ok := strings.CutPrefix(m, field)
-			return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+			return ok && (rest == "" || s == Error && (rest[0] == '.' || rest[0] == '['))
 		}) {
 			return
 		}
