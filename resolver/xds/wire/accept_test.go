@@ -83,7 +83,7 @@ func TestClustersAreUnderstood(t *testing.T) {
 		{"TLS", socket(`tls.v3.UpstreamTlsContext] { sni: "s" common_tls_context { alpn_protocols: "h2" validation_context { system_root_certs {}
 			match_typed_subject_alt_names { san_type: DNS matcher { exact: "a" } } match_subject_alt_names { exact: "spiffe://b" } } } }`),
 			Cluster{Cluster: resolver.Cluster{TLS: &identity.ClientTLS{ServerName: "s", SubjectAltNames: []identity.SubjectAltName{
-				{Type: identity.DNSName, Is: resolver.StringMatch{Value: "a"}}, {Is: resolver.StringMatch{Value: "spiffe://b"}}}}}}},
+				{Type: identity.DNSName, Is: resolver.StringMatch{Value: "a"}}, {Is: resolver.StringMatch{Value: "spiffe://b"}}}}}, Secrets: Providers}},
 		{"what has no effect", eds + `connect_timeout { nanos: 1 } alt_stat_name: "x" circuit_breakers {} lb_subset_config {} typed_extension_protocol_options { key: "b" } typed_extension_protocol_options { key: "a" }`,
 			Cluster{Cluster: resolver.Cluster{ConnectTimeout: 1}, Warnings: []string{
 				`cluster "c": typed_extension_protocol_options: "a" is not supported yet, has no effect`,
@@ -302,7 +302,7 @@ func TestOthersUnderstandWhatIsEncoded(t *testing.T) {
 	if err := unpack(c.GetTransportSocket().GetTypedConfig(), &tls); err != nil {
 		t.Fatal(err)
 	}
-	if !tls.GetAutoHostSni() || !tls.GetAutoSniSanValidation() || tls.GetCommonTlsContext().GetValidationContext().GetSystemRootCerts() == nil ||
+	if !tls.GetAutoHostSni() || !tls.GetAutoSniSanValidation() || tls.GetCommonTlsContext().GetValidationContextSdsSecretConfig().GetName() != systemRoots ||
 		!slices.Equal(tls.GetCommonTlsContext().GetAlpnProtocols(), []string{"h2"}) {
 		t.Errorf("Envoy would not verify the server, or not speak HTTP/2: %v", &tls)
 	}

@@ -13,10 +13,12 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
-
-	"github.com/weftmesh/weft/resolver"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/anypb"
 )
 
 // envoyAccepts asks a real Envoy, which WEFT_ENVOY names, whether it would begin with these resources.
@@ -28,7 +30,7 @@ func envoyAccepts(t *testing.T, listeners []*listenerv3.Listener, clusters []*cl
 	}
 	b, err := proto.Marshal(&bootstrapv3.Bootstrap{
 		Node:            &corev3.Node{Id: "test", Cluster: "test"},
-		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Listeners: listeners, Clusters: clusters},
+		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Listeners: listeners, Clusters: clusters, Secrets: ownSecrets()},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -41,30 +43,68 @@ func envoyAccepts(t *testing.T, listeners []*listenerv3.Listener, clusters []*cl
 	return err == nil, string(out)
 }
 
+// ownSecrets are the process's own, as an Envoy has them in its bootstrap.
+func ownSecrets() []*tlsv3.Secret {
+	return []*tlsv3.Secret{
+		EncodeSecret(Secret{Name: ownCertificate, Certificates: testRoot, Key: testKey}).(*tlsv3.Secret),
+		EncodeSecret(Secret{Name: ownRoots, Roots: testRoot}).(*tlsv3.Secret),
+		EncodeSecret(Secret{Name: systemRoots, Roots: testRoot}).(*tlsv3.Secret),
+	}
+}
+
+// asked are the clusters that filters which guard a server ask.
+func asked(m protoreflect.Message, into map[string]bool) {
+	if a, ok := m.Interface().(*anypb.Any); ok {
+		if inner, err := a.UnmarshalNew(); err == nil {
+			asked(inner.ProtoReflect(), into)
+		}
+		return
+	}
+	switch m := m.Interface().(type) {
+	case *corev3.GrpcService_EnvoyGrpc:
+		into[m.GetClusterName()] = true
+	case *corev3.HttpUri:
+		into[m.GetCluster()] = true
+	case *tcpv3.TcpProxy:
+		into[m.GetCluster()] = true
+	}
+	for _, below := range messages(m) {
+		asked(below, into)
+	}
+}
+
 func TestRealEnvoyAcceptsWhatIsEncoded(t *testing.T) {
 	var (
 		listeners []*listenerv3.Listener
 		clusters  []*clusterv3.Cluster
 	)
-	var c Cluster
-	c.Name = limitsCluster
-	limits := EncodeCluster(c).(*clusterv3.Cluster)
-	clusters = append(clusters, limits)
-	for seed := range uint64(60) {
+	named := map[string]bool{limitsCluster: true}
+	for seed := range uint64(90) {
 		g := newGen(seed)
 		g.modest = true
 		l := g.listener()
-		l.Name, l.Inbound, l.Address, l.RouteConfig = fmt.Sprint("l", seed), nil, fmt.Sprintf("127.0.0.1:%d", seed+1), ""
+		l.Name, l.Inbound, l.Proxy, l.Address, l.RouteConfig = fmt.Sprint("l", seed), nil, nil, fmt.Sprintf("127.0.0.1:%d", seed+1), ""
 		l.VirtualHosts = g.hosts()
 		if l.Global != nil {
 			l.Global.Cluster = limitsCluster
 		}
-		if seed%3 == 0 {
-			l.Inbound = &resolver.Inbound{Addr: l.Address, Serving: g.serving()}
+		if seed%2 == 0 {
+			g.inbound(&l)
+			l.Inbound.Addr, l.Secrets = l.Address, SDS
 		}
-		listeners = append(listeners, EncodeListener(l).(*listenerv3.Listener))
+		m := EncodeListener(l).(*listenerv3.Listener)
+		asked(m.ProtoReflect(), named)
+		listeners = append(listeners, m)
 		c := g.cluster()
-		c.Name, c.TLS, c.EndpointsName, c.Endpoints = fmt.Sprint("c", seed), nil, "", nil
+		c.Name, c.EndpointsName, c.Endpoints, c.Secrets = fmt.Sprint("c", seed), "", nil, SDS
+		if c.TLS != nil { // an Envoy reads files at once
+			c.TLS.CertificateFile, c.TLS.KeyFile, c.TLS.RootCAFile, c.TLS.RevocationFile = "", "", "", ""
+		}
+		clusters = append(clusters, EncodeCluster(c).(*clusterv3.Cluster))
+	}
+	for name := range named {
+		var c Cluster
+		c.Name = name
 		clusters = append(clusters, EncodeCluster(c).(*clusterv3.Cluster))
 	}
 	if ok, said := envoyAccepts(t, listeners, clusters); !ok {

@@ -89,6 +89,8 @@ func (g gen) clientTLS(c *Cluster) {
 	case 2:
 		t.Insecure, t.SubjectAltNames = true, nil
 		return
+	default:
+		c.Secrets = Secrets(g.IntN(2))
 	}
 	if g.chance(3) {
 		t.RevocationFile = "/etc/" + g.word()
@@ -200,7 +202,7 @@ func (g conditions) condition(depth int, permission bool) identity.Condition {
 	case identity.ServerName, identity.PathIs:
 		c.Is = g.text(5)
 	case identity.PathFits:
-		c.Is.Value = "/" + g.word() + []string{"/*", "/**", "/{" + g.word() + "=*}/x"}[g.IntN(3)]
+		c.Is.Value = "/" + g.word() + []string{"/*", "/**", "/{v" + g.word() + "=*}/x"}[g.IntN(3)]
 	case identity.HeaderIs:
 		c.Name = []string{":method", ":authority", ":path", "x-" + g.word()}[g.IntN(4)]
 		c.Is, c.Invert, c.MissingAsEmpty = g.text(7), g.chance(3), g.chance(3)
@@ -228,7 +230,7 @@ func (g conditions) tree(depth int) *identity.Tree {
 		return identity.Branch{Policy: g.word(), Action: identity.Action(g.IntN(3))}
 	}
 	t := &identity.Tree{Fields: list(g.gen, 2, func(int) identity.Field {
-		return identity.Field{If: g.predicate(2), Then: branch(), KeepMatching: g.chance(4)}
+		return identity.Field{If: g.predicate(2), Then: branch(), KeepMatching: !g.modest && g.chance(4)}
 	})}
 	if g.chance(2) {
 		b := branch()
@@ -300,7 +302,7 @@ func (g gen) provider(name string) identity.Provider {
 		p.MaxStale = time.Minute + time.Duration(g.IntN(1e9))
 	}
 	if g.chance(2) {
-		p.JWKS = `{"keys":[]}`
+		p.JWKS = testKeys
 		return p
 	}
 	p.URI = "https://" + g.word() + ".test/keys"

@@ -369,7 +369,7 @@ func inboundRoutes(proxy *Proxy) *routev3.RouteConfiguration {
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: proxy.Cluster}, Timeout: durationpb.New(0),
 		}}
 	}
-	return &routev3.RouteConfiguration{Name: "inbound", VirtualHosts: []*routev3.VirtualHost{{
+	return &routev3.RouteConfiguration{Name: "inbound", ValidateClusters: wrapperspb.Bool(false), VirtualHosts: []*routev3.VirtualHost{{
 		Name: "inbound", Domains: []string{"*"}, Routes: []*routev3.Route{r},
 	}}}
 }

@@ -87,7 +87,7 @@ type Cluster struct {
 	resolver.Cluster
 	// EndpointsName names the Endpoints to ask for; empty means a STATIC cluster.
 	EndpointsName string
-	// Secrets is how TLS that is Mutual names the process's own certificate.
+	// Secrets is how TLS names the process's own certificate, or the system's roots.
 	Secrets Secrets
 	// Instances are those of certificate providers that it is by, if not "default"; who has none of that name
 	// refuses the cluster (gRFC A29). Not encoded.

@@ -6,6 +6,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/weftmesh/weft/identity"
 )
@@ -15,9 +16,11 @@ type Secrets uint8
 
 // The forms.
 const (
-	// SDS are secrets named "default" and "ROOTCA", without a place to have them from: an Envoy finds them in its bootstrap.
+	// SDS are secrets named "default" and "ROOTCA", and "file-root:system" for the system's roots (Istio), without a place to
+	// have them from: an Envoy finds them in its bootstrap.
 	SDS Secrets = iota
-	// Providers are the instance "default" of the bootstrap's certificate providers (gRFC A29).
+	// Providers are the instance "default" of the bootstrap's certificate providers (gRFC A29), and system_root_certs (gRFC A82),
+	// which an Envoy does not know.
 	Providers
 )
 
@@ -31,7 +34,8 @@ const (
 // What Istio has its agent make secrets of, by their names.
 const (
 	fileCertificate = "file-cert:" // CHAIN~KEY
-	fileRoots       = "file-root:" // PATH, or "system"
+	fileRoots       = "file-root:" // PATH, or
+	systemRoots     = "file-root:system"
 )
 
 // A proof is what a TLS context says one shows and believes.
@@ -181,7 +185,7 @@ func (s *proof) secretRoots(p *place, m *tlsv3.SdsSecretConfig) {
 	switch {
 	case name == ownRoots:
 		s.mesh = true
-	case isFile && file == "system":
+	case name == systemRoots:
 		s.system = true
 	case isFile && file != "":
 		s.roots = file
@@ -200,7 +204,9 @@ func (s *proof) decodeValidation(p *place, m *tlsv3.CertificateValidationContext
 			s.pem = decodeRoots(p, "trusted_ca", ca)
 		}
 	}
-	s.system = s.system || m.GetSystemRootCerts() != nil
+	if m.GetSystemRootCerts() != nil {
+		s.system, s.secrets = true, Providers
+	}
 	if i := m.GetCaCertificateProviderInstance(); i != nil {
 		s.mesh = true
 		s.instance(p, "ca_certificate_provider_instance", i.GetInstanceName())
@@ -249,15 +255,20 @@ func encodeOwn(form Secrets, names []identity.SubjectAltName, protocols ...strin
 		return m
 	}
 	m.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{{Name: ownCertificate}}
-	roots := &tlsv3.SdsSecretConfig{Name: ownRoots}
-	if len(names) == 0 {
+	believeSecret(m, v, ownRoots)
+	return m
+}
+
+// believeSecret has roots by the name of a secret, and what else must be proved.
+func believeSecret(m *tlsv3.CommonTlsContext, v *tlsv3.CertificateValidationContext, name string) {
+	roots := &tlsv3.SdsSecretConfig{Name: name}
+	if proto.Size(v) == 0 {
 		m.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContextSdsSecretConfig{ValidationContextSdsSecretConfig: roots}
-		return m
+		return
 	}
 	m.ValidationContextType = &tlsv3.CommonTlsContext_CombinedValidationContext{
 		CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
 			DefaultValidationContext: v, ValidationContextSdsSecretConfig: roots,
 		},
 	}
-	return m
 }

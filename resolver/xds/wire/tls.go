@@ -101,6 +101,9 @@ func decodeTLS(p *place, m *corev3.TransportSocket, c *Cluster) *identity.Client
 		}
 		t.RootCAs, t.RootCAFile, t.RevocationFile, t.Insecure = s.pem, s.roots, s.crl, s.insecure
 		t.CertificateFile, t.KeyFile = s.certificate, s.key
+		if s.system {
+			c.Secrets = s.secrets
+		}
 	}
 	if up.GetAutoSniSanValidation() && (len(t.SubjectAltNames) > 0 || t.Mutual || t.Insecure) {
 		q.refuse("auto_sni_san_validation", "not supported beside names, the process's own roots, or none")
@@ -163,10 +166,8 @@ func encodeTLS(t *identity.ClientTLS, http2 bool, form Secrets) *corev3.Transpor
 	if t.Mutual {
 		m.CommonTlsContext = encodeOwn(form, t.SubjectAltNames, protocols...)
 	} else {
-		m.CommonTlsContext = &tlsv3.CommonTlsContext{
-			AlpnProtocols:         protocols,
-			ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: encodeValidation(t)},
-		}
+		m.CommonTlsContext = &tlsv3.CommonTlsContext{AlpnProtocols: protocols}
+		encodeBelieved(m.CommonTlsContext, t, form)
 		if t.CertificateFile != "" || t.KeyFile != "" {
 			m.CommonTlsContext.TlsCertificates = []*tlsv3.TlsCertificate{{CertificateChain: fileSource(t.CertificateFile), PrivateKey: fileSource(t.KeyFile)}}
 		}
@@ -175,23 +176,26 @@ func encodeTLS(t *identity.ClientTLS, http2 bool, form Secrets) *corev3.Transpor
 	return &corev3.TransportSocket{Name: tlsSocket, ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: pack(m)}}
 }
 
-// encodeValidation says what a certificate must prove, if anything.
-func encodeValidation(t *identity.ClientTLS) *tlsv3.CertificateValidationContext {
-	if t.Insecure {
-		return &tlsv3.CertificateValidationContext{TrustChainVerification: tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED}
-	}
+// encodeBelieved says what a certificate must prove, if anything.
+func encodeBelieved(m *tlsv3.CommonTlsContext, t *identity.ClientTLS, form Secrets) {
 	v := &tlsv3.CertificateValidationContext{}
-	switch {
-	case t.RootCAs != "":
-		v.TrustedCa = inlineSource(t.RootCAs)
-	case t.RootCAFile != "":
-		v.TrustedCa = fileSource(t.RootCAFile)
-	default:
-		v.SystemRootCerts = &tlsv3.CertificateValidationContext_SystemRootCerts{}
+	m.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: v}
+	if t.Insecure {
+		v.TrustChainVerification = tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED
+		return
 	}
 	if t.RevocationFile != "" {
 		v.Crl = fileSource(t.RevocationFile)
 	}
 	encodeNames(v, t.SubjectAltNames)
-	return v
+	switch {
+	case t.RootCAs != "":
+		v.TrustedCa = inlineSource(t.RootCAs)
+	case t.RootCAFile != "":
+		v.TrustedCa = fileSource(t.RootCAFile)
+	case form == Providers:
+		v.SystemRootCerts = &tlsv3.CertificateValidationContext_SystemRootCerts{}
+	default:
+		believeSecret(m, v, systemRoots)
+	}
 }
