@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/weftmesh/weft/mesh/internal/engine"
 	"github.com/weftmesh/weft/resolver/xds"
@@ -37,6 +38,7 @@ func (m *Mesh) DebugHandler() http.Handler {
 // A belief is what the process goes by.
 type belief struct {
 	Service  string          `json:"service,omitempty"`
+	Identity *identityBelief `json:"identity,omitempty"`
 	Control  *xds.Status     `json:"controlPlane,omitempty"`
 	Services []serviceBelief `json:"services"`
 	Inbounds []inboundBelief `json:"inbounds,omitempty"`
@@ -94,10 +96,11 @@ type inboundBelief struct {
 	Queued     int               `json:"queued,omitempty"`
 	Overloaded bool              `json:"overloaded,omitempty"`
 	Refused    map[string]uint64 `json:"refused,omitempty"` // calls, by why
+	doorBelief
 }
 
 func (m *Mesh) belief() belief {
-	b := belief{Service: m.settings.service, Services: []serviceBelief{}}
+	b := belief{Service: m.settings.service, Services: []serviceBelief{}, Identity: m.believeIdentity()}
 	if m.xds != nil {
 		s := m.xds.Status()
 		b.Control = &s
@@ -115,9 +118,10 @@ func (m *Mesh) belief() belief {
 
 func believeInbound(port int, in *engine.Inbound) inboundBelief {
 	s := in.State()
-	out := inboundBelief{Port: port, Limit: s.Limit, InFlight: s.InFlight, Queued: s.Queued, Overloaded: s.Overloaded}
+	out := inboundBelief{Port: port, Limit: s.Limit, InFlight: s.InFlight, Queued: s.Queued, Overloaded: s.Overloaded, doorBelief: believeDoor(s)}
 	if v := in.Value(); v != nil {
 		out.Off = v.Serving.Off.String()
+		out.Policies = policiesOf(&v.Guard)
 	}
 	for kind, n := range s.Refused {
 		if out.Refused == nil {
@@ -191,6 +195,9 @@ td,th{border-bottom:1px solid #ddd;padding:.25em .8em .25em 0;text-align:left;fo
 	if c := b.Control; c != nil {
 		p(`<p>Control server %s, %s. <a href="?format=json">JSON</a></p>`, c.Server, c.State)
 	}
+	if i := b.Identity; i != nil {
+		p(`<p>%s, until %s <span class="bad">%s</span></p>`, i.ID, i.Expires.Format(time.RFC3339), i.Error)
+	}
 	for _, s := range b.Services {
 		p(`<h2>%s</h2>`, s.Name)
 		if s.Error != "" {
@@ -219,17 +226,28 @@ td,th{border-bottom:1px solid #ddd;padding:.25em .8em .25em 0;text-align:left;fo
 	if len(b.Inbounds) == 0 {
 		return
 	}
-	p(`<h2>Served here</h2><table><tr><th>port<th>in flight<th>at most<th>queued<th>refused<th>turned off</tr>`)
+	p(`<h2>Served here</h2><table><tr><th>port<th>in flight<th>at most<th>queued<th>refused<th>turned off<th>connections<th>turned away<th>plaintext of<th>policies</tr>`)
 	for _, in := range b.Inbounds {
-		var refused []string
-		for _, kind := range slices.Sorted(maps.Keys(in.Refused)) {
-			refused = append(refused, fmt.Sprintf("%d %s", in.Refused[kind], kind))
-		}
 		limit := "any number"
 		if in.Limit > 0 {
 			limit = strconv.FormatUint(uint64(in.Limit), 10)
 		}
-		p(`<tr><td>%v<td>%v<td>%v<td>%v<td>%v<td class="bad">%s</tr>`, in.Port, in.InFlight, limit, in.Queued, strings.Join(refused, ", "), in.Off)
+		var plain []string
+		for _, peer := range in.Plaintext {
+			plain = append(plain, peer.Addr)
+		}
+		p(`<tr><td>%v<td>%v<td>%v<td>%v<td>%v<td class="bad">%s<td>%s <span class="bad">%s</span><td>%s<td class="bad">%s<td>%s</tr>`,
+			in.Port, in.InFlight, limit, in.Queued, counted(in.Refused), in.Off, in.Mode, in.Closed, counted(in.Turned),
+			strings.Join(plain, ", "), strings.Join(in.Policies, ", "))
 	}
 	p(`</table>`)
+}
+
+// counted says how many of each there are.
+func counted(n map[string]uint64) string {
+	var out []string
+	for _, what := range slices.Sorted(maps.Keys(n)) {
+		out = append(out, fmt.Sprintf("%d %s", n[what], what))
+	}
+	return strings.Join(out, ", ")
 }

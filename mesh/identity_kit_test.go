@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/identity"
@@ -82,10 +83,15 @@ func (f *fleet) demand(in resolver.Inbound) { f.set(func() { f.inbound = in }) }
 
 // route makes name lead to the addresses.
 func (f *fleet) route(name string, c resolver.Cluster, addrs ...string) {
-	c.Name = name
 	for _, a := range addrs {
 		c.Endpoints = append(c.Endpoints, balancer.Endpoint{Addr: a, MutualTLS: true})
 	}
+	f.routeTo(name, c)
+}
+
+// routeTo makes name lead to the cluster.
+func (f *fleet) routeTo(name string, c resolver.Cluster) {
+	c.Name = name
 	f.set(func() {
 		f.services[name] = &resolver.Service{
 			Name: name,
@@ -116,11 +122,15 @@ func (f *fleet) member(t *testing.T, who identity.Source, more ...mesh.Option) *
 type servedBy struct {
 	addr  string
 	calls atomic.Int64
-	peers sync.Map // SPIFFE IDs of callers
+	peers sync.Map                    // SPIFFE IDs of callers
+	md    atomic.Pointer[metadata.MD] // of the last gRPC call
 }
 
 func (s *servedBy) note(ctx context.Context) {
 	s.calls.Add(1)
+	if md, ok := metadata.FromIncomingContext(ctx); ok {
+		s.md.Store(&md)
+	}
 	if p, ok := mesh.PeerFromContext(ctx); ok {
 		s.peers.Store(p.ID.String(), true)
 	} else {

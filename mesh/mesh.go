@@ -33,6 +33,7 @@ import (
 	"github.com/weftmesh/weft/identity"
 	"github.com/weftmesh/weft/identity/jwt"
 	"github.com/weftmesh/weft/mesh/internal/engine"
+	"github.com/weftmesh/weft/mesh/internal/extauthz"
 	"github.com/weftmesh/weft/mesh/internal/grpcadapter"
 	"github.com/weftmesh/weft/mesh/internal/httpadapter"
 	"github.com/weftmesh/weft/mesh/internal/ratelimit"
@@ -50,6 +51,8 @@ type Mesh struct {
 	xds      *xds.Client        // nil with WithResolver
 	limiter  *ratelimit.Limiter // nil with WithResolver
 	tokens   *jwt.Authenticator
+	asker    *extauthz.Asker
+	asks     *httpadapter.RoundTripper // for asker: to the mesh, and nowhere else
 	lobby    tcpadapter.Lobby
 
 	closing sync.Once
@@ -86,10 +89,12 @@ func New(ctx context.Context, opts ...Option) (*Mesh, error) {
 		source, limiter = m.xds, m.limiter
 	}
 	m.tokens = jwt.New(jwt.Config{Fetch: m.keys, Logger: s.logger})
+	m.asker = extauthz.New(extauthz.Config{Dial: m.dialAsker, HTTP: (*asking)(m), Self: s.principal})
 	m.engine = engine.New(engine.Config{
 		Resolver: source, Observer: observer, Limiter: limiter, Logger: s.logger,
-		Source: s.identity, Tokens: m.tokens,
+		Source: s.identity, Tokens: m.tokens, Asker: m.asker,
 	})
+	m.asks = httpadapter.New(m.engine, httpadapter.Config{})
 	m.http = httpadapter.New(m.engine, httpadapter.Config{AllowAny: s.outbound == AllowAny})
 	if s.identity == nil {
 		s.logger.Warn("mesh: no identity: calls are plaintext and not authenticated")
@@ -106,7 +111,20 @@ func (s *settings) observer() (engine.Observer, error) {
 	if w.App == "" {
 		w.App = s.service
 	}
+	w.Principal = s.principal
 	return telemetry.New(telemetry.Config{Tracer: s.tracer, Meter: s.meter, Workload: w})
+}
+
+// principal is the SPIFFE ID of this process; empty if it does not know.
+func (s *settings) principal() string {
+	if s.identity == nil {
+		return ""
+	}
+	svid, err := s.identity.GetX509SVID()
+	if err != nil || svid == nil {
+		return ""
+	}
+	return svid.ID.String()
 }
 
 // DialOptions makes a gRPC client call through the mesh:
@@ -187,8 +205,10 @@ func (m *Mesh) SetServing(serving bool, reason string) {
 func (m *Mesh) Close() error {
 	var err error
 	m.closing.Do(func() {
+		_ = m.asker.Close() // neither fails
 		m.engine.Close()
-		m.tokens.Close()
+		_ = m.tokens.Close()
+		m.asks.Close()
 		m.http.Close()
 		if m.xds != nil {
 			_ = m.limiter.Close() // an error says that it was closed

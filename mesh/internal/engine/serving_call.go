@@ -116,6 +116,9 @@ func (c *InboundCall) Decision() *identity.Decision {
 // Judged reports whether rules were asked about the call, which saw its path and host in their one form.
 func (c *InboundCall) Judged() bool { return c.by != nil && c.by.reads }
 
+// Came reports whether the connection that the call came on is known: without a Peer that is Secure it is plaintext.
+func (c *InboundCall) Came() bool { return c.conn != nil }
+
 // Leaving reports whether the connection is to end as soon as its calls have.
 func (c *InboundCall) Leaving() bool { return c.conn.Leaving() }
 

@@ -100,7 +100,7 @@ func (c *InboundCall) Stays() bool {
 
 // same reports whether s lets in whom o lets in.
 func (s *serving) same(o *serving) bool {
-	return s.gate == o.gate && s.shut == o.shut && s.guard.Revoked == o.guard.Revoked && s.door.Mode == o.door.Mode
+	return s.gate == o.gate && (s.shut == nil) == (o.shut == nil) && s.guard.Revoked == o.guard.Revoked && s.door.Mode == o.door.Mode
 }
 
 // again judges a call anew that was let in before. What its tokens said, and what services outside that do not answer now said, stands.

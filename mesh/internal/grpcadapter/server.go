@@ -45,7 +45,7 @@ type inbound struct {
 	req any             // of a unary call
 }
 
-func (s *server) prepare(in *inbound, ctx context.Context, method string) {
+func (s *server) prepare(ctx context.Context, in *inbound, method string) {
 	in.ctx, in.Incoming = ctx, in
 	in.Protocol = engine.GRPC
 	in.Request = resolver.Request{Scheme: "http", Method: "POST", Path: method, Header: in}
@@ -72,7 +72,7 @@ func (in *inbound) Values(name resolver.HeaderName) []string {
 func (s *server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 	in := new(inbound)
 	in.req = req
-	s.prepare(in, ctx, info.FullMethod)
+	s.prepare(ctx, in, info.FullMethod)
 	_, refusal := s.engine.Serve(in.ctx, &in.InboundCall, func(ctx context.Context) resilience.Outcome {
 		in.head()
 		ctx = in.handed(ctx)
@@ -107,7 +107,7 @@ func paced(ctx context.Context, f *engine.Flow, req any, handler grpc.UnaryHandl
 func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	in := &inboundStream{ServerStream: ss}
 	in.Stream = true
-	s.prepare(&in.inbound, ss.Context(), info.FullMethod)
+	s.prepare(ss.Context(), &in.inbound, info.FullMethod)
 	_, refusal := s.engine.Serve(in.ctx, &in.InboundCall, func(ctx context.Context) resilience.Outcome {
 		in.head()
 		in.handled, in.flow = in.handed(ctx), in.Flow()

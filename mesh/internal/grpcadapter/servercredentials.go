@@ -20,12 +20,12 @@ func (serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.Au
 		return insecure.NewCredentials().ServerHandshake(raw)
 	}
 	if err := conn.Handshake(); err != nil { //nolint:noctx // gRPC bounds it by the connection's deadline
-		conn.Close()
+		raw.Close()
 		return nil, nil, err
 	}
 	state := conn.ConnectionState()
 	if state.NegotiatedProtocol == "http/1.1" {
-		conn.Close()
+		raw.Close()
 		return nil, nil, errors.New("the client speaks HTTP/1.1, and this is a gRPC server")
 	}
 	info := credentials.TLSInfo{State: state, CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}

@@ -20,6 +20,8 @@ func codeOf(k engine.Kind) codes.Code {
 		return codes.Canceled
 	case engine.RateLimited:
 		return codes.ResourceExhausted
+	case engine.Denied:
+		return codes.PermissionDenied
 	default: // NoService, NoRoute, NoHost, Unreachable, Reset, Overloaded, Injected
 		return codes.Unavailable
 	}

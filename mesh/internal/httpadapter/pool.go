@@ -51,6 +51,7 @@ type pool struct {
 type demand struct {
 	tls  *identity.ClientTLS
 	name string // empty where tls says the name
+	old  bool   // HTTP/1.1 alone, as a request needs that is to leave HTTP
 }
 
 // secure is the transport of a demand.
@@ -84,7 +85,7 @@ func (p *pool) transport(c *resolver.Cluster, wanted *identity.ClientTLS, u *url
 		}
 		return p.plain, false, nil
 	}
-	d := demand{tls: wanted}
+	d := demand{tls: wanted, old: upgrade}
 	if wanted == nil || wanted.ServerName == "" {
 		d.name = u.Hostname()
 	}
@@ -110,7 +111,7 @@ func (p *pool) add(d demand) (*secure, error) {
 	}
 	next := p.sweep(known)
 	for other, s := range next {
-		if other.name == d.name && s.demand.Is(d.tls) {
+		if other.name == d.name && other.old == d.old && s.demand.Is(d.tls) {
 			if s.demand.Follow(d.tls) {
 				s.open.shut(s.demand)
 			}
@@ -129,7 +130,15 @@ func (p *pool) add(d demand) (*secure, error) {
 	}
 	s.Protocols = new(http.Protocols)
 	s.Protocols.SetHTTP1(true)
-	s.Protocols.SetHTTP2(true)
+	protocols := []string{"h2", "http/1.1"}
+	if d.old {
+		protocols = protocols[1:]
+	}
+	s.Protocols.SetHTTP2(!d.old)
+	if s.demand != nil {
+		protocols = append(protocols, conf.NextProtos...)
+	}
+	conf.NextProtos = protocols
 	s.DialTLSContext = dialTLS(conf, &s.open)
 	next[d] = s
 	p.secure.Store(&next)
@@ -200,15 +209,8 @@ func dial(ctx context.Context, network, _ string) (net.Conn, error) {
 // dialTLS is dial over TLS. It takes the place of the transport's own handshake, so that this too
 // ends with the cluster's timeout and when the host leaves.
 func dialTLS(conf *tls.Config, open *opened) func(context.Context, string, string) (net.Conn, error) {
-	both, only1 := conf.Clone(), conf.Clone()
-	both.NextProtos = append([]string{"h2", "http/1.1"}, conf.NextProtos...)
-	only1.NextProtos = append([]string{"http/1.1"}, conf.NextProtos...)
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
 		c := ctx.Value(attemptKey{}).(*attemptContext)
-		conf := both
-		if c.upgrade {
-			conf = only1
-		}
 		n := new(opening)
 		conn, err := c.dial(ctx, network, conf, func() { open.remove(n) })
 		if err == nil {

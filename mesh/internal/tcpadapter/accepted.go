@@ -33,7 +33,7 @@ func newAccepted(c *net.TCPConn, in *engine.Inbound) *accepted {
 	a := &accepted{TCPConn: c, inbound: in}
 	local, _ := c.LocalAddr().(*net.TCPAddr)
 	remote, _ := c.RemoteAddr().(*net.TCPAddr)
-	a.known = engine.Connection{Local: local, Remote: remote, Shut: func() { a.Close() }, Moved: a.moved.Load}
+	a.known = engine.Connection{Local: local, Remote: remote, Shut: func() { _ = a.Close() }, Moved: a.moved.Load}
 	return a
 }
 
@@ -74,7 +74,7 @@ func (a *accepted) turn(why engine.Unwelcome) {
 	if !a.turned.Swap(true) {
 		a.inbound.Turn(why)
 	}
-	a.Close()
+	_ = a.Close() // there is nobody to be told
 }
 
 var errEncrypted = errors.New("TLS on a connection that is to be plaintext")

@@ -37,7 +37,16 @@ type series struct {
 	status   uint32 // gRPC
 	grpc     bool
 	flags    string
+	secure   uint8  // of inbound calls: over mutual TLS or not, as far as it is known
+	source   string // SPIFFE ID of the caller
 }
+
+// What is known of the security of a connection.
+const (
+	unsaid uint8 = iota
+	mutual
+	plain
+)
 
 func (l *labels) outbound(c *engine.Call, out resilience.Outcome, err error) metric.MeasurementOption {
 	s := series{service: unknown, protocol: c.Protocol, code: out.Status, status: out.Code, grpc: out.GRPC, flags: "-"}
@@ -111,7 +120,15 @@ func (l *labels) inbound(c *engine.InboundCall, out resilience.Outcome) metric.M
 		s.flags = "DC"
 	}
 	if c.Refused != nil {
-		s.flags = refused(c.Refused.Kind)
+		if s.flags = refused(c.Refused.Kind); s.flags == "-" && c.Decision() != nil && c.Decision().Answer != nil {
+			s.flags = "UAEX" // by a service outside (Envoy)
+		}
+	}
+	switch {
+	case c.Peer.Secure():
+		s.secure, s.source = mutual, c.Caller
+	case c.Came():
+		s.secure = plain
 	}
 	if c.Delayed() {
 		s.flags = with(s.flags, "DI")
@@ -146,6 +163,8 @@ func refusal(e *engine.Error) (code int, flags string) {
 		return 429, "RL"
 	case engine.Injected:
 		return 503, "FI"
+	case engine.Denied:
+		return 403, "-"
 	}
 	return 0, "-"
 }
@@ -183,13 +202,17 @@ func (l *labels) set(s series) attribute.Set {
 		attribute.String("request_protocol", s.protocol.String()),
 		attribute.String("response_code", strconv.Itoa(s.responseCode())),
 		attribute.String("response_flags", s.flags),
-		attribute.String("connection_security_policy", unknown),
+		attribute.String("connection_security_policy", [...]string{unknown, "mutual_tls", "none"}[s.secure]),
 	}
 	if s.grpc {
 		kv = append(kv, attribute.String("grpc_response_status", strconv.Itoa(int(s.status))))
 	}
-	kv = append(kv, workload("source", source)...)
-	kv = append(kv, workload("destination", dest)...)
+	own := ""
+	if s.secure == mutual && l.self.Principal != nil {
+		own = l.self.Principal()
+	}
+	kv = append(kv, workload("source", source, s.source)...)
+	kv = append(kv, workload("destination", dest, own)...)
 	return attribute.NewSet(kv...)
 }
 
@@ -210,7 +233,7 @@ func (s series) responseCode() int {
 	return s.code
 }
 
-func workload(side string, w Workload) []attribute.KeyValue {
+func workload(side string, w Workload, principal string) []attribute.KeyValue {
 	return []attribute.KeyValue{
 		attribute.String(side+"_workload", orUnknown(w.Name)),
 		attribute.String(side+"_workload_namespace", orUnknown(w.Namespace)),
@@ -219,7 +242,7 @@ func workload(side string, w Workload) []attribute.KeyValue {
 		attribute.String(side+"_cluster", orUnknown(w.Cluster)),
 		attribute.String(side+"_canonical_service", orUnknown(w.App)),
 		attribute.String(side+"_canonical_revision", orUnknown(w.Version)),
-		attribute.String(side+"_principal", unknown),
+		attribute.String(side+"_principal", orUnknown(principal)),
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/weftmesh/weft/identity"
 	"github.com/weftmesh/weft/mesh/internal/engine"
 	"github.com/weftmesh/weft/resilience"
 )
@@ -30,6 +31,8 @@ type Config struct {
 // A Workload is what labels say of one side of a call. Empty fields become "unknown".
 type Workload struct {
 	Name, Namespace, App, Version, Cluster string
+	// Principal is its SPIFFE ID as it is now, which may be empty; nil is empty.
+	Principal func() string
 }
 
 // An Observer reports calls to OpenTelemetry. It is safe for concurrent use.
@@ -38,6 +41,7 @@ type Observer struct {
 	propagator propagation.TextMapPropagator
 	requests   metric.Int64Counter // nil if metrics are off
 	duration   metric.Float64Histogram
+	decisions  metric.Int64Counter // of who may not call
 	labels     labels
 }
 
@@ -60,6 +64,10 @@ func New(c Config) (*Observer, error) {
 		metric.WithUnit("ms"), metric.WithDescription("Time from a request's first byte to its end, attempts and pauses included."),
 		metric.WithExplicitBucketBoundaries(buckets...)); err != nil {
 		return nil, fmt.Errorf("telemetry: istio_request_duration_milliseconds: %w", err)
+	}
+	if o.decisions, err = meter.Int64Counter("weft_authorization_decisions_total",
+		metric.WithDescription("Calls that rules refused, or that rules which are only tried would have decided otherwise, by policy.")); err != nil {
+		return nil, fmt.Errorf("telemetry: weft_authorization_decisions_total: %w", err)
 	}
 	return o, nil
 }
@@ -123,6 +131,26 @@ func (o *Observer) ServeFinished(c *engine.InboundCall, out resilience.Outcome) 
 	}
 	if o.requests != nil {
 		o.count(c.Context(), o.labels.inbound(c, out), c.Start())
+	}
+	if d := c.Decision(); d != nil && o.decisions != nil {
+		o.decided(c, d)
+	}
+}
+
+// decided counts what was decided against the caller, or would have been.
+func (o *Observer) decided(c *engine.InboundCall, d *identity.Decision) {
+	if !d.Allowed {
+		o.decisions.Add(c.Context(), 1, o.labels.verdict(verdict{"denied", d.Step, d.Policy}))
+	}
+	for _, s := range d.Shadow {
+		would := "would_deny"
+		switch {
+		case s.Action == identity.Log:
+			would = "logged"
+		case s.Allowed:
+			would = "would_allow"
+		}
+		o.decisions.Add(c.Context(), 1, o.labels.verdict(verdict{would, s.Step, s.Policy}))
 	}
 }
 
