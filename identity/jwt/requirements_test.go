@@ -84,6 +84,8 @@ func TestRequirements(t *testing.T) {
 		{"or bad: one of two", either, badB, "a"},
 		{"or bad, beside one that is needed", list(allOf, needA, either), badB, "a"},
 		{"or bad, beside one that is needed and bad", list(allOf, needA, either), bearer(forged), "bad"},
+		{"or bad, beside one that may be missing", list(allOf, optional, either), nothing, ""},
+		{"or bad, beside one that may be missing and is a stranger's", list(allOf, optional, either), bearer(stranger), "bad"},
 		{"or bad, in place of one", list(anyOf, needA, either), bearer(forged), ""},
 	} {
 		j := &identity.JWT{Providers: []identity.Provider{a, b}, Requirements: []identity.PathRequirement{{Need: tc.need}}}

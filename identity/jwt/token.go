@@ -61,11 +61,23 @@ func parse(raw string) (*token, error) {
 	if t.payload, err = segment(part[1]); err != nil {
 		return nil, fmt.Errorf("payload: %w", err)
 	}
+	if _, err = decode(part[2]); err != nil {
+		return nil, err
+	}
 	return t, t.claims()
 }
 
-// segment decodes an object of a token. There is one way to write it: encoding/base64 by itself skips over ends of lines.
+// segment decodes an object of a token.
 func segment(s string) (map[string]any, error) {
+	data, err := decode(s)
+	if err != nil {
+		return nil, err
+	}
+	return object(data)
+}
+
+// decode decodes what there is one way to write of: encoding/base64 by itself skips over ends of lines, and over bits at the end.
+func decode(s string) ([]byte, error) {
 	if strings.ContainsAny(s, "\r\n") {
 		return nil, errCompact
 	}
@@ -73,7 +85,7 @@ func segment(s string) (map[string]any, error) {
 	if err != nil {
 		return nil, errCompact
 	}
-	return object(data)
+	return data, nil
 }
 
 // head reads the header. Keys that a token brings along or points to (jwk, jku, x5c, x5u) are never looked at (RFC 8725, 3.5 and 3.10).

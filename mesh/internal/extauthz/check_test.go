@@ -204,6 +204,12 @@ func TestCallersOpenNothing(t *testing.T) {
 	if v := a.Ask(hurried, e, asked(lines()), nil); v.Allowed || v.Failed == nil {
 		t.Errorf("in a hurry: %+v", v)
 	}
+	down, _ := grpcAsker(t, &judge{answer: gives(nil, status.Error(codes.Unavailable, "x"))})
+	for _, limit := range []time.Duration{patient, patient / 100} {
+		if v := down.Ask(soon(t), &identity.ExtAuthz{Service: "authz:9000", FailOpen: true, Timeout: limit}, asked(lines()), nil); v.Allowed != (limit < patient) || v.Failed == nil {
+			t.Errorf("in a hurry, not waiting as long as %s: %+v", limit, v)
+		}
+	}
 	gone, leave := context.WithCancel(t.Context())
 	leave()
 	if v := a.Ask(gone, e, asked(lines()), nil); v.Allowed || v.Failed == nil {
@@ -231,6 +237,14 @@ func TestCallersOpenNothing(t *testing.T) {
 	if _, md, _ := j.seen(); !v.Allowed || md.Get("weft-questions")[0] != "3" {
 		t.Errorf("control: %+v: %v", v, md)
 	}
+}
+
+// soon is a context that ends before patient has passed.
+func soon(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patient/2)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 // unlisted is a header that can only be read by name.

@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -138,7 +139,13 @@ func TestFailuresByHTTP(t *testing.T) {
 	if slices.Sort(want); !slices.Equal(opens, want) {
 		t.Errorf("%v let through, want %v", opens, want)
 	}
-	a := New(Config{HTTP: roundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New("it was asked") })})
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	a := New(Config{HTTP: roundTripper(func(r *http.Request) (*http.Response, error) { return nil, r.Context().Err() })})
+	if v := a.Ask(gone, &identity.ExtAuthz{Service: "authz:1", HTTP: true, Timeout: patient, FailOpen: true}, asked(lines()), nil); v.Allowed || v.Failed == nil {
+		t.Errorf("gone: %+v", v)
+	}
+	a = New(Config{HTTP: roundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New("it was asked") })})
 	for what, change := range map[string]func(*identity.Request, *identity.ExtAuthz){
 		"a tunnel":              func(r *identity.Request, _ *identity.ExtAuthz) { r.Method = "CONNECT" },
 		"no path":               func(r *identity.Request, _ *identity.ExtAuthz) { r.Path = "*" },
