@@ -34,7 +34,9 @@ func client(n *ads.Node) publish.Client {
 		Dialect:   publish.DialectOf(n.Proto),
 		Namespace: cmp.Or(n.Namespace, catalog.DefaultNamespace),
 		Labels:    n.Labels,
+		Addresses: n.InstanceIPs,
 		Listen:    publish.ListenOf(n.Proto),
+		Inbound:   publish.InboundOf(n.Proto),
 
 		ServiceAccount: n.ServiceAccount,
 	}

@@ -140,14 +140,13 @@ func TestAuthorizationIsIstiods(t *testing.T) {
 				ourGate, theirGate := gateOf(t, ours, c.HTTP), gateOf(t, theirs, c.HTTP)
 				requests(address, !c.HTTP, func(r *identity.Request) {
 					a, b := ourGate.Check(t.Context(), r, nil, nil), theirGate.Check(t.Context(), r, nil, nil)
-					a.Step, b.Step, a.Reason, b.Reason = "", "", "", ""
 					for i := range a.Shadow {
 						a.Shadow[i].Step = ""
 					}
 					for i := range b.Shadow {
 						b.Shadow[i].Step = ""
 					}
-					if !reflect.DeepEqual(a, b) {
+					if a.Allowed != b.Allowed || a.Policy != b.Policy || !slices.Equal(a.Shadow, b.Shadow) {
 						t.Errorf("%s: %+v\nistiod: %+v", printed(r), a, b)
 					}
 					if c.HTTP {

@@ -91,8 +91,8 @@ func inboundOfEnvoy(l *losses, in Inbound) Inbound {
 		return out
 	}
 	revoked := revokedStep(l, in.Guard.Revoked)
-	in.Guard.Steps = append(slices.Clone(revoked), phrased(in.Guard.Steps)...)
-	in.Guard.Connections = append(revoked, phrased(in.Guard.Connections)...)
+	in.Guard.Steps = slices.Concat(revoked, phrased(in.Guard.Steps))
+	in.Guard.Connections = slices.Concat(revoked, phrased(in.Guard.Connections))
 	if len(in.Guard.Trusted) > 0 {
 		l.say(Trusted, "a proxy removes no headers that steer the mesh, whoever sends them")
 	}
