@@ -98,7 +98,7 @@ var theirs = []struct{ path, importers string }{
 	{"google.golang.org/grpc", "mesh mesh/meshtest mesh/internal/grpcadapter mesh/internal/ratelimit mesh/internal/extauthz resolver/xds identity/enroll identity/workload " +
 		"controlserver controlserver/ca controlserver/ads controlserver/ratelimit controlserver/cmd/meshctl examples/*"},
 	{"google.golang.org/protobuf", "mesh/internal/grpcadapter mesh/internal/extauthz identity/enroll controlserver/ca resolver/xds resolver/xds/wire " +
-		"controlserver/catalog controlserver/source/yamldir controlserver/publish controlserver/ads controlserver/ratelimit examples/*"},
+		"controlserver controlserver/catalog controlserver/source/yamldir controlserver/publish controlserver/ads controlserver/ratelimit examples/*"},
 	{"google.golang.org/genproto/googleapis/rpc", "resolver/xds controlserver/ads"},
 	{"github.com/envoyproxy/go-control-plane/envoy", "resolver/xds/wire controlserver/publish"},
 	{"github.com/envoyproxy/go-control-plane/envoy/service", "resolver/xds resolver/xds/wire controlserver/ads"},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -21,6 +22,7 @@ import (
 	"github.com/weftmesh/weft/controlserver/ads"
 	"github.com/weftmesh/weft/controlserver/ca"
 	"github.com/weftmesh/weft/identity"
+	"github.com/weftmesh/weft/resolver/xds/wire"
 )
 
 // ownPath is the path of the identity of control servers, by which their clients know them.
@@ -180,6 +182,40 @@ func workload(id string) (namespace, account string, err error) {
 		return "", "", errors.New("identity: not of the form spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/SERVICEACCOUNT")
 	}
 	return parts[2], parts[4], nil
+}
+
+// ownRoots is the name of what clients of the mesh are to believe (Istio).
+const ownRoots = "ROOTCA"
+
+// trust is what clients are to believe; nil without an authority.
+func (s *Server) trust() *wire.Secret {
+	if s.ca == nil {
+		return nil
+	}
+	out := &wire.Secret{Name: ownRoots, Bundles: map[string]string{}}
+	for _, b := range s.ca.Bundles() {
+		var text strings.Builder
+		for _, c := range b.X509Authorities() {
+			text.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
+		}
+		if text.Len() > 0 {
+			out.Bundles[b.TrustDomain().Name()] = text.String()
+		}
+	}
+	return out
+}
+
+// follow publishes what is believed whenever that changes, until ctx is done.
+func (s *Server) follow(ctx context.Context) {
+	for {
+		changed := s.ca.Changed()
+		s.republish()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 var errRevoked = status.Error(codes.PermissionDenied, "the identity is revoked")

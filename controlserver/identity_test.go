@@ -6,11 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/weftmesh/weft/controlserver/ads"
 	"github.com/weftmesh/weft/controlserver/ca"
-	"github.com/weftmesh/weft/controlserver/web"
 	"github.com/weftmesh/weft/identity"
 	"github.com/weftmesh/weft/identity/enroll"
 	"github.com/weftmesh/weft/resolver"
@@ -67,6 +67,39 @@ func TestMembersProveWhoTheyAre(t *testing.T) {
 	}
 }
 
+// Bundles reach members over xDS: those of other trust domains, and a new root before anything is signed by it.
+func TestMembersAreToldWhatToBelieve(t *testing.T) {
+	r := secure(t, Config{})
+	own := r.joins(t, "/ns/default/sa/payments")
+	c := dial(t, r.Addr(), xds.Config{Identity: own})
+	told := make(chan int, 10)
+	defer c.Trust(func(bundles []*x509bundle.Bundle) {
+		for _, b := range bundles {
+			if b.TrustDomain() == domain {
+				told <- len(b.X509Authorities())
+			}
+		}
+	})()
+	wants := func(n int) {
+		t.Helper()
+		for {
+			select {
+			case got := <-told:
+				if got == n {
+					return
+				}
+			case <-within(t).Done():
+				t.Fatalf("%d roots do not come", n)
+			}
+		}
+	}
+	wants(1)
+	if err := r.CA().RotateRoot(ca.AnnounceRoot, false); err != nil {
+		t.Fatal(err)
+	}
+	wants(2)
+}
+
 func TestWhoProvesNothingIsToldNothing(t *testing.T) {
 	src := newSource()
 	r := secure(t, Config{Sources: []Source{src}})
@@ -121,7 +154,13 @@ kind: Revocation
 metadata: {name: leaked, namespace: istio-system}
 spec: {identities: ["spiffe://shop.test/ns/default/sa/payments"]}
 `)
-	r.knows(t, "nobody", func(s web.Status) bool { return len(s.Clients) == 0 })
+	for ctx := within(t); len(r.Status().Clients) > 0; {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatal("its stream goes on")
+		}
+	}
 	if got := addrs(w.last().service); strings.Contains(got, "10.0.0.2") {
 		t.Errorf("it was told of %s", got)
 	}

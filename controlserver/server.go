@@ -255,6 +255,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { s.work(run) })
 
+	if s.ca != nil {
+		wg.Go(func() { s.follow(run) })
+	}
 	server := grpc.NewServer(s.serverOptions()...)
 	s.ads.Register(server)
 	if s.ca != nil {
@@ -404,6 +407,7 @@ func (s *Server) publish(change func(*state)) {
 	}
 	p := publish.New(s.worked.catalog, cfg)
 	s.worked.publisher = p
+	trust := s.trust()
 	var mu sync.Mutex
 	snapshots := map[*publish.View]*snapshot{}
 	s.ads.Publish(func(n *ads.Node) ads.Snapshot {
@@ -412,6 +416,7 @@ func (s *Server) publish(change func(*state)) {
 		defer mu.Unlock()
 		if snapshots[v] == nil {
 			snapshots[v] = newSnapshot(v, generation, s.unpublishable)
+			snapshots[v].trust = trust
 		}
 		return snapshots[v]
 	})

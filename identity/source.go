@@ -24,3 +24,9 @@ type Waiter interface {
 	// Ready waits until there is an SVID and a bundle. The error says in one sentence what is missing and why.
 	Ready(ctx context.Context) error
 }
+
+// A Learner is a Source that takes up bundles which come by another way than its own, such as a control plane's: they are the newest, and those of
+// other trust domains may come by no other. What it is given is the whole of it, each time.
+type Learner interface {
+	SetBundles(bundles ...*x509bundle.Bundle)
+}

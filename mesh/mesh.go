@@ -27,6 +27,7 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"google.golang.org/grpc"
 
 	"github.com/weftmesh/weft/balancer"
@@ -54,6 +55,8 @@ type Mesh struct {
 	asker    *extauthz.Asker
 	asks     *httpadapter.RoundTripper // for asker: to the mesh, and nowhere else
 	lobby    tcpadapter.Lobby
+	secrets  *xds.Source // with WithSDS
+	untrust  func()      // ends the news of what is to be believed; nil without
 
 	closing sync.Once
 }
@@ -87,6 +90,13 @@ func New(ctx context.Context, opts ...Option) (*Mesh, error) {
 		}
 		m.limiter = ratelimit.New(m.xds)
 		source, limiter = m.xds, m.limiter
+		if s.sds != [2]string{} {
+			m.secrets = m.xds.Source(s.sds[0], s.sds[1])
+			s.identity, m.settings.identity = m.secrets, m.secrets
+		}
+		if l, ok := s.identity.(identity.Learner); ok {
+			m.untrust = m.xds.Trust(func(bundles []*x509bundle.Bundle) { l.SetBundles(bundles...) })
+		}
 	}
 	m.tokens = jwt.New(jwt.Config{Fetch: m.keys, Logger: s.logger})
 	m.asker = extauthz.New(extauthz.Config{Dial: m.dialAsker, HTTP: (*asking)(m), Self: s.principal})
@@ -212,6 +222,12 @@ func (m *Mesh) Close() error {
 		m.http.Close()
 		if m.xds != nil {
 			_ = m.limiter.Close() // an error says that it was closed
+			if m.untrust != nil {
+				m.untrust()
+			}
+			if m.secrets != nil {
+				_ = m.secrets.Close() // never fails
+			}
 			err = m.xds.Close()
 		}
 	})
@@ -259,6 +275,9 @@ const (
 
 var (
 	errResolverAndBootstrap = errors.New("WithResolver and a control server are two ways to configure one thing: choose one")
+	errNamesOfSecrets       = errors.New("WithSDS names two secrets: a certificate and roots")
+	errIdentityAndSDS       = errors.New("WithIdentity and WithSDS are two ways to configure one thing: choose one")
+	errResolverAndSDS       = errors.New("WithSDS needs a control server, and WithResolver is without")
 	errBootstrapAndServers  = errors.New("WithBootstrap and WithControlServer are two ways to configure one thing: choose one")
 )
 

@@ -29,6 +29,7 @@ type settings struct {
 	logger    *slog.Logger
 	outbound  Outbound
 	identity  identity.Source
+	sds       [2]string // names of secrets; empty without
 }
 
 func defaults() settings { return settings{logger: slog.Default(), outbound: AllowAny} }
@@ -40,6 +41,16 @@ func (s *settings) check() error {
 	}
 	if s.bootstrap != "" && len(s.servers) > 0 {
 		return errBootstrapAndServers
+	}
+	if s.sds != [2]string{} {
+		switch {
+		case s.sds[0] == "" || s.sds[1] == "":
+			return errNamesOfSecrets
+		case s.identity != nil:
+			return errIdentityAndSDS
+		case s.resolver != nil:
+			return errResolverAndSDS
+		}
 	}
 	return nil
 }
@@ -71,6 +82,12 @@ func WithService(name string, labels map[string]string) Option {
 // callers are known by their SPIFFE ID. The source is asked at each handshake, and is the caller's to close, after the Mesh.
 // Without it, calls are plaintext, which the log says.
 func WithIdentity(s identity.Source) Option { return func(set *settings) { set.identity = s } }
+
+// WithSDS is WithIdentity by two secrets of the control server (SDS over ADS), a certificate with its key and the roots; Istio's are "default" and
+// "ROOTCA". The key crosses the wire, and the control server can't know this process by it: prefer a source that makes its own.
+func WithSDS(certificate, roots string) Option {
+	return func(s *settings) { s.sds = [2]string{certificate, roots} }
+}
 
 // WithLocality says where this process runs.
 func WithLocality(l balancer.Locality) Option { return func(s *settings) { s.locality = l } }

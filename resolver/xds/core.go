@@ -14,6 +14,7 @@ type core struct {
 	subs     [kinds]subscription
 	services map[string]*service
 	inbounds map[string]*inbound
+	secrets  map[string]*secret
 
 	dirty      []consumer
 	generation uint64
@@ -31,6 +32,7 @@ func newCore(client *Client) *core {
 		client:   client,
 		services: make(map[string]*service),
 		inbounds: make(map[string]*inbound),
+		secrets:  make(map[string]*secret),
 		link:     newLink(client),
 	}
 	for k := range c.subs {
@@ -188,6 +190,10 @@ func (c *core) shutdown() {
 	for addr, in := range c.inbounds {
 		c.end(in)
 		delete(c.inbounds, addr)
+	}
+	for name, s := range c.secrets {
+		c.end(s)
+		delete(c.secrets, name)
 	}
 	c.dirty = nil
 	c.health = health{}

@@ -90,7 +90,7 @@ func (l *link) state() string {
 
 // needed says that there is something to ask or to tell.
 func (c *core) needed() bool {
-	if len(c.services)+len(c.inbounds)+len(c.waiters) > 0 || c.health.bad() {
+	if len(c.services)+len(c.inbounds)+len(c.secrets)+len(c.waiters) > 0 || c.health.bad() {
 		return true
 	}
 	for k := range c.subs {

@@ -21,12 +21,13 @@ const (
 	routes
 	clusters
 	endpoints
+	secrets
 	kinds // how many there are
 )
 
-var kindNames = [kinds]string{"listener", "route", "cluster", "endpoints"}
+var kindNames = [kinds]string{"listener", "route", "cluster", "endpoints", "secret"}
 
-var typeURLs = [kinds]string{wire.ListenerType, wire.RouteType, wire.ClusterType, wire.EndpointType}
+var typeURLs = [kinds]string{wire.ListenerType, wire.RouteType, wire.ClusterType, wire.EndpointType, wire.SecretType}
 
 func (k kind) String() string { return kindNames[k] }
 
@@ -64,6 +65,9 @@ type content struct {
 
 	// Of endpoints.
 	endpoints []balancer.Endpoint
+
+	// Of secrets.
+	secret *wire.Secret
 
 	warnings []string
 }
@@ -112,6 +116,13 @@ var decoders = [kinds]func(*anypb.Any) (*content, error){
 			return nil, err
 		}
 		return &content{name: e.Name, endpoints: e.Endpoints, warnings: e.Warnings}, nil
+	},
+	secrets: func(a *anypb.Any) (*content, error) {
+		s, err := wire.DecodeSecret(a)
+		if err != nil {
+			return nil, err
+		}
+		return &content{name: s.Name, secret: s, warnings: s.Warnings}, nil
 	},
 }
 
