@@ -10,12 +10,13 @@ import (
 
 	"github.com/weftmesh/weft/controlserver"
 	"github.com/weftmesh/weft/examples/stage"
+	"github.com/weftmesh/weft/identity/enroll"
 	"github.com/weftmesh/weft/mesh"
 )
 
 // A part is one process of the shop.
 type part struct {
-	role, version, instance, control, config string
+	role, version, instance, control, config, state string
 }
 
 // play runs the part until the director is gone.
@@ -24,7 +25,7 @@ func (p *part) play() int { return stage.Play("shop: "+p.instance, p.serve, nil)
 func (p *part) serve(ctx context.Context) error {
 	if p.role == "control" {
 		s, err := controlserver.New(controlserver.Config{
-			Dir: p.config, Listen: p.control, Web: "127.0.0.1:0", Logger: stage.Quiet("control"),
+			Dir: p.config, Listen: p.control, Web: "127.0.0.1:0", CA: authority(p.state), Logger: stage.Quiet("control"),
 		})
 		if err != nil {
 			return err
@@ -32,10 +33,21 @@ func (p *part) serve(ctx context.Context) error {
 		fmt.Println(s.Addr(), s.WebAddr())
 		return s.Run(ctx)
 	}
-	m, err := mesh.New(ctx,
+	options := []mesh.Option{
 		mesh.WithControlServer(p.control),
 		mesh.WithService(p.role+".shop", map[string]string{"app": p.role, "version": p.version}),
-		mesh.WithLogger(stage.Quiet(p.instance)))
+		mesh.WithLogger(stage.Quiet(p.instance)),
+	}
+	if cfg, ok := enroll.FromEnv(); ok { // this is all that a part does to have an identity
+		cfg.Logger = stage.Quiet(p.instance)
+		source, err := enroll.New(cfg)
+		if err != nil {
+			return err
+		}
+		defer source.Close()
+		options = append(options, mesh.WithIdentity(source))
+	}
+	m, err := mesh.New(ctx, options...)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/examples/stage"
-	"github.com/weftmesh/weft/mesh"
 )
 
 //go:embed mesh/*.yaml
@@ -24,14 +23,16 @@ var configuration embed.FS
 
 // A director tells the story.
 type director struct {
-	length time.Duration
-	rate   int
-	keep   bool
+	length   time.Duration
+	rate     int
+	keep     bool
+	insecure bool
 
 	*stage.Screen
 	*stage.Cast
 	*traffic
 	dir     string // of the configuration
+	state   string // directory of the authority; empty if there is none
 	control string // address of the control server, once it has told it
 	sum     tally  // of all acts
 }
@@ -77,6 +78,15 @@ func (d *director) run(ctx context.Context) (held bool, err error) {
 		return false, err
 	}
 	defer os.RemoveAll(d.dir)
+	if d.insecure {
+		err = os.Remove(filepath.Join(d.dir, "identity.yaml")) // nobody can be who it asks for
+	} else {
+		d.state, err = os.MkdirTemp("", "weft-shop-authority-")
+		defer os.RemoveAll(d.state)
+	}
+	if err != nil {
+		return false, err
+	}
 	if d.Cast, err = stage.NewCast("control"); err != nil {
 		return false, err
 	}
@@ -84,11 +94,11 @@ func (d *director) run(ctx context.Context) (held bool, err error) {
 	if err := d.open(ctx); err != nil {
 		return false, stage.Interrupted(ctx, err)
 	}
-	m, err := mesh.New(ctx, mesh.WithControlServer(d.control), mesh.WithService("customer.shop", nil), mesh.WithLogger(stage.Quiet("customer")))
+	m, leave, err := d.customer(ctx)
 	if err != nil {
 		return false, err
 	}
-	defer m.Close()
+	defer leave()
 	d.traffic = &traffic{client: &http.Client{Transport: m.RoundTripper()}, rate: d.rate, tally: newTally()}
 
 	buying, stop := context.WithCancel(ctx)
@@ -117,6 +127,11 @@ func (d *director) open(ctx context.Context) error {
 	var web string
 	d.control, web, _ = strings.Cut(d.Line("control"), " ")
 	d.Say("control server on %s, status page http://%s/, configuration in %s", d.control, web, d.dir)
+	if d.insecure {
+		d.Say("INSECURE: the parts of the shop speak plaintext, and answer whoever asks")
+	} else {
+		d.Say("all parts speak mutual TLS, by identities of %s; the storefront's customers need none", trustDomain)
+	}
 	for _, p := range []struct{ role, version string }{
 		{"storefront", "v1"}, {"orders", "v1"}, {"inventory", "v1"}, {"payments", "v1"}, {"payments", "v2"}, {"shipping", "v1"},
 	} {
@@ -135,8 +150,16 @@ func (d *director) open(ctx context.Context) error {
 }
 
 func (d *director) begin(ctx context.Context, role, version, instance string) error {
-	_, err := d.Start(ctx, instance, "--role", role, "--version", version, "--instance", instance,
-		"--control", cmp.Or(d.control, "127.0.0.1:0"), "--config", d.dir)
+	var variables []string
+	if role != "control" && !d.insecure {
+		cfg, err := d.invite(role)
+		if err != nil {
+			return err
+		}
+		variables = environment(cfg)
+	}
+	_, err := d.StartWith(ctx, variables, instance, "--role", role, "--version", version, "--instance", instance,
+		"--control", cmp.Or(d.control, "127.0.0.1:0"), "--config", d.dir, "--state", d.state)
 	return err
 }
 

@@ -40,7 +40,13 @@ func NewCast(last string) (*Cast, error) {
 // Start runs a part and returns the first line it prints, which says where it listens. Within the process, [Play] is to
 // end it when this one is gone.
 func (c *Cast) Start(ctx context.Context, name string, args ...string) (line string, err error) {
+	return c.StartWith(ctx, nil, name, args...)
+}
+
+// StartWith is Start for a part that has the variables ("NAME=value") in its environment besides, where other users can't read them.
+func (c *Cast) StartWith(ctx context.Context, variables []string, name string, args ...string) (line string, err error) {
 	cmd := exec.Command(c.program, args...)
+	cmd.Env = append(cmd.Environ(), variables...)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
