@@ -6,20 +6,15 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
-	tcpauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/ext_authz/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/weftmesh/weft/identity"
 	"github.com/weftmesh/weft/internal/match"
 )
 
-const (
-	authzFilter    = "envoy.filters.http.ext_authz"
-	tcpAuthzFilter = "envoy.filters.network.ext_authz"
-)
+const authzFilter = "envoy.filters.http.ext_authz"
 
 // answerTime is the default of ExtAuthz.Timeout (Envoy).
 const answerTime = 200 * time.Millisecond
@@ -161,19 +156,8 @@ func decodeAdded(p *place, field string, list []*corev3.HeaderValue) (out []iden
 	return out
 }
 
-// decodeTCPAuthz reads the ext_authz of connections.
-func decodeTCPAuthz(p *place, m *tcpauthzv3.ExtAuthz) *identity.ExtAuthz {
-	p.only(m, "stat_prefix", "grpc_service", "failure_mode_allow", "include_peer_certificate", "transport_api_version", "filter_enabled_metadata",
-		"bootstrap_metadata_labels_key", "include_tls_session", "send_tls_alert_on_denial")
-	e := &identity.ExtAuthz{FailOpen: m.GetFailureModeAllow(), PeerCertificate: m.GetIncludePeerCertificate()}
-	q := p.in("grpc_service")
-	decodeAsked(&q, m.GetGrpcService(), e)
-	wantsV3(p, m.GetTransportApiVersion())
-	return e
-}
-
 // encodeAuthz is the reverse of decodeAuthz.
-func encodeAuthz(e *identity.ExtAuthz, when *matcherv3.MetadataMatcher) proto.Message {
+func encodeAuthz(e *identity.ExtAuthz, when *matcherv3.MetadataMatcher) *authzv3.ExtAuthz {
 	m := &authzv3.ExtAuthz{
 		TransportApiVersion: corev3.ApiVersion_V3, FailureModeAllow: e.FailOpen, IncludePeerCertificate: e.PeerCertificate,
 		FilterEnabledMetadata: when,
@@ -207,18 +191,6 @@ func encodeAuthz(e *identity.ExtAuthz, when *matcherv3.MetadataMatcher) proto.Me
 	}
 	if e.StatusOnError != 0 {
 		m.StatusOnError = &typev3.HttpStatus{Code: typev3.StatusCode(e.StatusOnError)}
-	}
-	return m
-}
-
-// encodeTCPAuthz is the reverse of decodeTCPAuthz; connections have nothing but a gRPC service asked.
-func encodeTCPAuthz(e *identity.ExtAuthz, when *matcherv3.MetadataMatcher) proto.Message {
-	m := &tcpauthzv3.ExtAuthz{
-		StatPrefix: tcpStats, TransportApiVersion: corev3.ApiVersion_V3, FailureModeAllow: e.FailOpen, IncludePeerCertificate: e.PeerCertificate,
-		FilterEnabledMetadata: when,
-	}
-	if !e.HTTP { // else readers refuse
-		m.GrpcService = encodeAsked(e)
 	}
 	return m
 }

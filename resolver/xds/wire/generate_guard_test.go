@@ -126,11 +126,8 @@ func (g gen) steps(name string, providers []string) []identity.Step {
 	c := conditions{gen: g, connection: name == "c", providers: providers}
 	return list(g, 3, func(i int) identity.Step {
 		s := identity.Step{Name: fmt.Sprint(name, i, ".", g.word())}
-		if g.chance(3) {
+		if !c.connection && g.chance(3) {
 			s.Ask = g.authz(c)
-			return s
-		}
-		if g.chance(8) {
 			return s
 		}
 		if !g.chance(4) {
@@ -199,18 +196,39 @@ func (g conditions) condition(depth int, permission bool) identity.Condition {
 	case identity.LocalPort:
 		c.Low = uint16(g.IntN(65536))
 		c.High = max(c.Low, uint16(g.IntN(65536)))
-	case identity.ServerName, identity.PathIs:
+	case identity.ServerName:
 		c.Is = g.text(5)
+	case identity.PathIs:
+		c.Is = g.path(5)
 	case identity.PathFits:
 		c.Is.Value = "/" + g.word() + []string{"/*", "/**", "/{v" + g.word() + "=*}/x"}[g.IntN(3)]
 	case identity.HeaderIs:
 		c.Name = []string{":method", ":authority", ":path", "x-" + g.word()}[g.IntN(4)]
-		c.Is, c.Invert, c.MissingAsEmpty = g.text(7), g.chance(3), g.chance(3)
+		switch c.Name {
+		case ":path":
+			c.Is = g.path(5)
+		case ":method", ":authority":
+			c.Is = g.text(6)
+		default:
+			if c.Is = g.text(7); c.Is.Low == c.Is.High && c.Is.Kind == match.Range {
+				c.Is.High++
+			}
+		}
+		c.Invert, c.MissingAsEmpty = g.chance(3), g.chance(3)
 	case identity.ClaimIs:
 		c.Name = g.providers[g.IntN(len(g.providers))]
 		c.Path, c.Is, c.InList = []string{"sub", "groups"}[:1+g.IntN(2)], g.text(6), g.chance(2)
 	}
 	return c
+}
+
+// path is a condition that some path in normal form fulfils.
+func (g gen) path(kinds int) match.String {
+	is := g.text(kinds)
+	if is.Kind <= match.Prefix {
+		is.Value = "/" + is.Value
+	}
+	return is
 }
 
 func (g gen) net() netip.Prefix {
@@ -373,9 +391,6 @@ func (g gen) authz(c conditions) *identity.ExtAuthz {
 	}
 	if g.chance(2) {
 		e.Timeout = time.Second
-	}
-	if c.connection {
-		return e
 	}
 	if g.chance(3) {
 		e.StatusOnError = []int{403, 500, 503}[g.IntN(3)]

@@ -8,7 +8,6 @@ import (
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	rbacfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
-	tcpauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/ext_authz/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	netrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -73,7 +72,7 @@ func (g *guarding) httpFilter(p *place, name string, a *anypb.Any, own *own) boo
 	case a.MessageIs(&authz):
 		if unpackAt(&q, a, &authz) {
 			e := decodeAuthz(&q, &authz)
-			g.ask(&q, name, e, rbacFilter, authz.GetFilterEnabledMetadata())
+			g.ask(&q, name, e, authz.GetFilterEnabledMetadata())
 		}
 	default:
 		return false
@@ -84,27 +83,17 @@ func (g *guarding) httpFilter(p *place, name string, a *anypb.Any, own *own) boo
 
 // networkFilter takes in a filter that guards connections, and reports whether it is one.
 func (g *guarding) networkFilter(p *place, name string, a *anypb.Any) bool {
-	q := p.in("typed_config")
-	var (
-		rbac  netrbacv3.RBAC
-		authz tcpauthzv3.ExtAuthz
-	)
-	switch {
-	case a.MessageIs(&rbac):
-		if unpackAt(&q, a, &rbac) {
-			q.only(&rbac, "rules", "matcher", "shadow_rules", "shadow_matcher", "shadow_rules_stat_prefix", "stat_prefix", "enforcement_type", "delay_deny")
-			g.step(name, rbac.GetShadowRulesStatPrefix(), identity.Step{
-				Rules:  g.rules(&q, "rules", rbac.GetRules(), "matcher", rbac.GetMatcher()),
-				Shadow: g.rules(&q, "shadow_rules", rbac.GetShadowRules(), "shadow_matcher", rbac.GetShadowMatcher()),
-			})
-		}
-	case a.MessageIs(&authz):
-		if unpackAt(&q, a, &authz) {
-			e := decodeTCPAuthz(&q, &authz)
-			g.ask(&q, name, e, tcpRBACFilter, authz.GetFilterEnabledMetadata())
-		}
-	default:
+	var rbac netrbacv3.RBAC
+	if !a.MessageIs(&rbac) {
 		return false
+	}
+	q := p.in("typed_config")
+	if unpackAt(&q, a, &rbac) {
+		q.only(&rbac, "rules", "matcher", "shadow_rules", "shadow_matcher", "shadow_rules_stat_prefix", "stat_prefix", "enforcement_type", "delay_deny")
+		g.step(name, rbac.GetShadowRulesStatPrefix(), identity.Step{
+			Rules:  g.rules(&q, "rules", rbac.GetRules(), "matcher", rbac.GetMatcher()),
+			Shadow: g.rules(&q, "shadow_rules", rbac.GetShadowRules(), "shadow_matcher", rbac.GetShadowMatcher()),
+		})
 	}
 	if name == "" {
 		p.refuse("name", "empty")
@@ -112,7 +101,11 @@ func (g *guarding) networkFilter(p *place, name string, a *anypb.Any) bool {
 	return true
 }
 
+// step adds a step that decides something.
 func (g *guarding) step(name, prefix string, s identity.Step) {
+	if s.Rules == nil && s.Shadow == nil {
+		return
+	}
 	if s.Name = name; s.Shadow != nil {
 		if g.shadow == nil {
 			g.shadow = map[string]*noted{}
@@ -124,7 +117,7 @@ func (g *guarding) step(name, prefix string, s identity.Step) {
 
 // ask adds the step of a service outside. when looks at what shadow rules before it have noted, which says on which requests it is
 // asked (Istio CUSTOM).
-func (g *guarding) ask(p *place, name string, e *identity.ExtAuthz, filter string, when *matcherv3.MetadataMatcher) {
+func (g *guarding) ask(p *place, name string, e *identity.ExtAuthz, when *matcherv3.MetadataMatcher) {
 	if when != nil {
 		q := p.in("filter_enabled_metadata")
 		q.only(when, "filter", "path", "value")
@@ -135,21 +128,21 @@ func (g *guarding) ask(p *place, name string, e *identity.ExtAuthz, filter strin
 		prefix, ok := strings.CutSuffix(key, effective)
 		n := g.shadow[prefix]
 		switch {
-		case when.GetFilter() != filter:
-			q.refuse("filter", "%q is not supported; %q is", when.GetFilter(), filter)
+		case when.GetFilter() != rbacFilter:
+			q.refuse("filter", "%q is not supported; %q is", when.GetFilter(), rbacFilter)
 		case !ok || n == nil:
 			q.refuse("path", "no shadow rules before it note %q", key)
 		default:
 			n.used = true
 			in := q.in("value")
-			e.When = when1(&in, g.steps[n.step].Shadow, when.GetValue())
+			e.When = namedBy(&in, g.steps[n.step].Shadow, when.GetValue())
 		}
 	}
 	g.steps = append(g.steps, identity.Step{Name: name, Ask: e})
 }
 
-// when1 are the shadow rules as far as their policies' names are asked for.
-func when1(p *place, shadow *identity.Rules, m *matcherv3.ValueMatcher) *identity.Rules {
+// namedBy are the shadow rules as far as their policies' names are asked for.
+func namedBy(p *place, shadow *identity.Rules, m *matcherv3.ValueMatcher) *identity.Rules {
 	c := claimValue(p, m, identity.Condition{}, 0)
 	if c.Kind != 0 || c.InList {
 		p.refuse("match_pattern", "only string_match and present_match are supported")
@@ -264,9 +257,9 @@ func (t taken) free(name string) string {
 // encodeSteps lists the filters of steps. Steps without a name of their own get one.
 func encodeSteps(steps []identity.Step, connections bool) (out []named) {
 	names, used := stepNames(steps), taken{"": true}
-	rbac, authz, asks := rbacFilter, authzFilter, 0
+	rbac, asks := rbacFilter, 0
 	if connections {
-		rbac, authz = tcpRBACFilter, tcpAuthzFilter
+		rbac = tcpRBACFilter
 	}
 	own := func(name, kind string) string {
 		if used[name] {
@@ -277,32 +270,33 @@ func encodeSteps(steps []identity.Step, connections bool) (out []named) {
 	}
 	for i := range steps {
 		s := &steps[i]
-		if s.Ask == nil || s.Rules != nil || s.Shadow != nil {
+		if s.Rules != nil || s.Shadow != nil {
 			out = append(out, named{own(s.Name, rbac), encodeRBAC(s.Rules, s.Shadow, dryRun(s.Shadow), connections)})
 		}
-		if s.Ask == nil {
-			continue
-		}
-		var when *matcherv3.MetadataMatcher
-		if s.Ask.When != nil {
+		switch {
+		case s.Ask == nil:
+		case connections: // which have no request to ask about: none is let in
+			out = append(out, named{own(s.Name, rbac), encodeRBAC(&identity.Rules{}, nil, "", true)})
+		case s.Ask.When == nil:
+			out = append(out, named{own(s.Name, authzFilter), encodeAuthz(s.Ask, nil)})
+		default:
 			prefix := askStats
 			if asks++; asks > 1 {
 				prefix = fmt.Sprintf("%s%d_", askStats, asks)
 			}
-			out = append(out, named{names.free(rbac), encodeRBAC(nil, s.Ask.When, prefix, connections)})
-			when = &matcherv3.MetadataMatcher{
-				Filter: rbac,
-				Path:   []*matcherv3.MetadataMatcher_PathSegment{{Segment: &matcherv3.MetadataMatcher_PathSegment_Key{Key: prefix + effective}}},
-				Value:  &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_PresentMatch{PresentMatch: true}},
-			}
+			out = append(out, named{names.free(rbac), encodeRBAC(nil, s.Ask.When, prefix, false)}, named{own(s.Name, authzFilter), encodeAuthz(s.Ask, effectiveNote(prefix))})
 		}
-		m := encodeAuthz(s.Ask, when)
-		if connections {
-			m = encodeTCPAuthz(s.Ask, when)
-		}
-		out = append(out, named{own(s.Name, authz), m})
 	}
 	return out
+}
+
+// effectiveNote is the condition that shadow rules have noted something.
+func effectiveNote(prefix string) *matcherv3.MetadataMatcher {
+	return &matcherv3.MetadataMatcher{
+		Filter: rbacFilter,
+		Path:   []*matcherv3.MetadataMatcher_PathSegment{{Segment: &matcherv3.MetadataMatcher_PathSegment_Key{Key: prefix + effective}}},
+		Value:  &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_PresentMatch{PresentMatch: true}},
+	}
 }
 
 // dryRun is the prefix of what rules note that are only tried (Istio).

@@ -76,6 +76,7 @@ func decodeSocket(p *place, m *listenerv3.Listener, own *own, l *Listener) {
 	case servers == len(all):
 		l.decodeServer(p, addr, own, chains)
 		decodeConnections(p, m.GetMetadata(), l)
+		decidable(p, &l.Inbound.Guard)
 	case len(all) > 1:
 		p.refuse("filter_chains", "%d, but only one is supported of what is not a server's", len(all))
 	default:
@@ -240,6 +241,21 @@ func decodeConnections(p *place, m *corev3.Metadata, l *Listener) {
 		}
 	}
 	l.Inbound.Guard.Connections = g.finish()
+}
+
+// decidable refuses a guard that can't be told whom to let in.
+func decidable(p *place, g *identity.Guard) {
+	if len(p.errs) > 0 {
+		return
+	}
+	_, err := identity.NewGate(*g)
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, each := range many.Unwrap() {
+			p.refuse("filter_chains", "%w", each)
+		}
+	} else if err != nil {
+		p.refuse("filter_chains", "%w", err)
+	}
 }
 
 func decodeTCPProxy(p *place, a *anypb.Any) *Proxy {
