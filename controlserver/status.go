@@ -115,7 +115,7 @@ func switches(c *catalog.Catalog) (out []web.Switch) {
 func holdsFor(c *catalog.Catalog, o *catalog.Object) string {
 	t, f := o.Traffic.Target, o.Traffic.From
 	text := "everything in namespace " + o.Namespace
-	if o.Namespace == catalog.RootNamespace {
+	if o.Namespace == c.Mesh().RootNamespace {
 		text = "the whole mesh"
 	}
 	if t != nil {

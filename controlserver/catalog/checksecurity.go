@@ -12,13 +12,16 @@ import (
 	"github.com/weftmesh/weft/identity"
 )
 
-// A member is a workload at a port of a service of the mesh.
+// A member is a workload at a port of a service of the mesh. One stands for all that have its labels.
 type member struct {
 	Workload
 	service *Service
 	port    Port
 	at      uint32 // where it listens
 }
+
+// kindsOfMember is how many kinds of workload of a port are told apart; beyond, each stands for itself.
+const kindsOfMember = 8
 
 // members are the workloads of the mesh, by namespace.
 func (k *checker) members() map[string]*pool[member] {
@@ -31,7 +34,14 @@ func (k *checker) members() map[string]*pool[member] {
 			continue
 		}
 		for _, p := range s.Ports {
+			var seen []Endpoint
 			for _, e := range s.Endpoints(p.Number) {
+				if slices.ContainsFunc(seen, func(o Endpoint) bool { return o.Port == e.Port && maps.Equal(o.Labels, e.Labels) }) {
+					continue
+				}
+				if len(seen) < kindsOfMember {
+					seen = append(seen, e)
+				}
 				w := Workload{Namespace: s.Namespace, Labels: e.Labels, ServiceAccount: e.ServiceAccount}
 				within(k.pools, s.Namespace).add(member{w, s, p, e.Port}, e.Labels)
 			}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/weftmesh/weft/controlserver/catalog"
 	"github.com/weftmesh/weft/controlserver/trafficpolicy"
+	"github.com/weftmesh/weft/identity"
 )
 
 const header = `apiVersion: networking.istio.io/v1
@@ -321,7 +322,20 @@ func FuzzParse(f *testing.F) {
 				sound(t, o.Traffic)
 			}
 		}
-		catalog.Merge(catalog.Fragment{Objects: objects}).Check()
+		c := catalog.Merge(catalog.Fragment{Objects: objects})
+		c.Check()
+		w := catalog.Workload{Namespace: "istio-system"}
+		if mode, from := c.MutualTLS(w, 80); (mode == identity.Unset) != (from == catalog.Origin{}) {
+			t.Errorf("mode %s by %s", mode, from)
+		}
+		c.AuthorizationPolicies(w)
+		c.RequestAuthentications(w)
+		if r := c.Revoked(); r != nil && slices.Contains(r.Serials, "") {
+			t.Errorf("revoked %+v", r)
+		}
+		for _, p := range c.Mesh().ExtensionProviders {
+			c.Provider(p.Name)
+		}
 		var last catalog.LastGood
 		last.Merge(catalog.Fragment{Objects: objects, Findings: findings})
 		last.Merge(catalog.Fragment{Findings: findings})

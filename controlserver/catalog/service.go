@@ -12,7 +12,7 @@ const (
 	ClusterDomain = "cluster.local"
 	// DefaultNamespace is the namespace of what names none.
 	DefaultNamespace = "default"
-	// RootNamespace holds the DestinationRules that hold for the whole mesh.
+	// RootNamespace holds the MeshConfig, and the policies that hold for the whole mesh unless that names another namespace.
 	RootNamespace = "istio-system"
 
 	serviceSuffix = ".svc." + ClusterDomain
