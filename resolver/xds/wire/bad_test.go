@@ -59,6 +59,12 @@ func filtered(kind, text, listener string) string {
 	return listener + manager(`http_filters { name: "f" typed_config { [`+httpFilters+kind+`] { `+text+` } } } `+routerText+` route_config { name: "r" }`)
 }
 
+// guarded is the listener of a server with filters that guard it, and what its route says to them.
+func guarded(filters, route string) string {
+	return `traffic_direction: INBOUND ` + manager(filters+routerText+
+		` route_config { name: "r" virtual_hosts { name: "v" domains: "*" routes { match { prefix: "/" } `+route+` non_forwarding_action { } } } }`)
+}
+
 func ownText(text string) string {
 	return `metadata { filter_metadata { key: "weft" value { ` + text + ` } } } `
 }
