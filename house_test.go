@@ -46,7 +46,7 @@ var ours = []struct {
 
 	// What is to be called: values, and their way from and to the wire.
 	{2, "resolver", "balancer resilience identity internal/match"},
-	{2, "resolver/xds/wire", "resolver balancer resilience identity internal/match"},
+	{2, "resolver/xds/wire", "resolver balancer resilience identity identity/jwt internal/match"},
 	{2, "resolver/xds", "resolver/xds/wire resolver balancer resilience identity"},
 
 	// The process's side.
@@ -81,7 +81,7 @@ var ours = []struct {
 		"controlserver/explain controlserver/ca controlserver/web resolver/xds/wire resolver balancer resilience identity"},
 
 	// What a person runs and reads.
-	{4, "examples/*", "examples/* mesh mesh/meshtest controlserver resolver balancer resilience identity identity/*"},
+	{4, "examples/*", "examples/* mesh mesh/meshtest controlserver controlserver/ca resolver balancer resilience identity identity/*"},
 
 	// Tests beside real peers, in a module of their own.
 	{4, "internal/interop", "mesh mesh/meshtest controlserver controlserver/ratelimit controlserver/ca resolver balancer resilience identity identity/*"},

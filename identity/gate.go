@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -14,7 +15,8 @@ import (
 type Gate struct {
 	steps, connections []step
 	needs              facts
-	names              map[string]bool // of the headers that conditions look at
+	names              map[string]bool // of the headers that conditions look at, or that tokens are in or written to
+	dashes             bool            // some of the names can be mimicked
 	maxBody            uint32
 }
 
@@ -38,9 +40,13 @@ func NewGate(g Guard) (*Gate, error) {
 	checkStrings("trusted", g.Trusted, &f)
 	if g.JWT != nil {
 		g.JWT.check(&f)
+		g.JWT.headers(gate.names)
 	}
 	if len(f.all) > 0 {
 		return nil, errors.Join(f.all...)
+	}
+	for name := range gate.names {
+		gate.dashes = gate.dashes || strings.IndexByte(name, '-') >= 0
 	}
 	return gate, nil
 }
@@ -256,8 +262,35 @@ func (h changedHeader) Values(name match.HeaderName) []string {
 	return values
 }
 
-// Mimics reports whether a header of this name would pass for one that conditions look at, with those who do not tell "_" from "-": a request
-// with such a header is to be answered with 400.
+// All yields what can be listed of the header beneath, as it is now, and what was added to it.
+func (h changedHeader) All() iter.Seq2[string, []string] {
+	return func(yield func(string, []string) bool) {
+		seen := map[string]bool{}
+		if all, ok := h.Header.(interface {
+			All() iter.Seq2[string, []string]
+		}); ok {
+			for name := range all.All() {
+				named := match.Named(name)
+				seen[named.Lower] = true
+				if values := h.Values(named); len(values) > 0 && !yield(name, values) {
+					return
+				}
+			}
+		}
+		for _, fields := range [][]HeaderField{h.by.Set, h.by.Append} {
+			for _, f := range fields {
+				named := match.Named(f.Name)
+				if !seen[named.Lower] && !yield(f.Name, h.Values(named)) {
+					return
+				}
+				seen[named.Lower] = true
+			}
+		}
+	}
+}
+
+// Mimics reports whether a header of this name would pass for one that conditions look at, or that says what a token proves, with those who
+// do not tell "_" from "-": a request with such a header is to be answered with 400.
 func (g *Gate) Mimics(name string) bool {
 	if strings.IndexByte(name, '_') < 0 {
 		return false
@@ -265,3 +298,6 @@ func (g *Gate) Mimics(name string) bool {
 	lower := match.ToLower(name)
 	return !g.names[lower] && g.names[strings.ReplaceAll(lower, "_", "-")]
 }
+
+// Mimicked reports whether there is any header that Mimics would be true of.
+func (g *Gate) Mimicked() bool { return g.dashes }

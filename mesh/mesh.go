@@ -37,6 +37,7 @@ import (
 	"github.com/weftmesh/weft/mesh/internal/extauthz"
 	"github.com/weftmesh/weft/mesh/internal/grpcadapter"
 	"github.com/weftmesh/weft/mesh/internal/httpadapter"
+	"github.com/weftmesh/weft/mesh/internal/jwks"
 	"github.com/weftmesh/weft/mesh/internal/ratelimit"
 	"github.com/weftmesh/weft/mesh/internal/tcpadapter"
 	"github.com/weftmesh/weft/mesh/internal/telemetry"
@@ -52,8 +53,9 @@ type Mesh struct {
 	xds      *xds.Client        // nil with WithResolver
 	limiter  *ratelimit.Limiter // nil with WithResolver
 	tokens   *jwt.Authenticator
+	fetcher  *jwks.Fetcher // of keys, for tokens
 	asker    *extauthz.Asker
-	asks     *httpadapter.RoundTripper // for asker: to the mesh, and nowhere else
+	asks     *httpadapter.RoundTripper // for asker and fetcher: to the mesh, and nowhere else
 	lobby    tcpadapter.Lobby
 	secrets  *xds.Source // with WithSDS
 	untrust  func()      // ends the news of what is to be believed; nil without
@@ -98,7 +100,8 @@ func New(ctx context.Context, opts ...Option) (*Mesh, error) {
 			m.untrust = m.xds.Trust(func(bundles []*x509bundle.Bundle) { l.SetBundles(bundles...) })
 		}
 	}
-	m.tokens = jwt.New(jwt.Config{Fetch: m.keys, Logger: s.logger})
+	m.fetcher = jwks.New((*asking)(m))
+	m.tokens = jwt.New(jwt.Config{Fetch: m.fetcher.Fetch, Logger: s.logger})
 	m.asker = extauthz.New(extauthz.Config{Dial: m.dialAsker, HTTP: (*asking)(m), Self: s.principal})
 	m.engine = engine.New(engine.Config{
 		Resolver: source, Observer: observer, Limiter: limiter, Logger: s.logger,
@@ -218,6 +221,7 @@ func (m *Mesh) Close() error {
 		_ = m.asker.Close() // neither fails
 		m.engine.Close()
 		_ = m.tokens.Close()
+		_ = m.fetcher.Close() // it never fails either
 		m.asks.Close()
 		m.http.Close()
 		if m.xds != nil {
