@@ -93,12 +93,33 @@ func inboundOfEnvoy(l *losses, in Inbound) Inbound {
 	revoked := revokedStep(l, in.Guard.Revoked)
 	in.Guard.Steps = slices.Concat(revoked, phrased(in.Guard.Steps))
 	in.Guard.Connections = slices.Concat(revoked, phrased(in.Guard.Connections))
+	in.Guard.JWT = tokensOfEnvoy(l, in.Guard.JWT)
 	if len(in.Guard.Trusted) > 0 {
 		l.say(Trusted, "a proxy removes no headers that steer the mesh, whoever sends them")
 	}
 	in.Guard.Revoked, in.Guard.Trusted = nil, nil
 	l.untold(b, in.Policies, "a proxy can't tell all of the rule: it lets in fewer")
 	return in
+}
+
+// tokensOfEnvoy have keys that are there, or that services of the mesh have.
+func tokensOfEnvoy(l *losses, t *identity.JWT) *identity.JWT {
+	if t == nil {
+		return nil
+	}
+	out := *t
+	out.Providers = slices.Clone(t.Providers)
+	for i := range out.Providers {
+		p := &out.Providers[i]
+		if p.URI != "" && p.Service == "" {
+			l.say(RequestTokens, "a proxy fetches keys from services of the mesh alone, by http, and not from "+p.URI+": it refuses the tokens of "+p.Issuer)
+			p.URI, p.JWKS = "", noKeys
+		}
+		if p.URI == "" && !strings.Contains(p.JWKS, `"kty"`) {
+			p.JWKS = noKeys
+		}
+	}
+	return &out
 }
 
 // revokedStep denies identities that are not believed any more, to servers that have no list of them.

@@ -205,6 +205,20 @@ func TestEnvoyBeforeAServer(t *testing.T) {
 	}
 }
 
+// Envoy refuses a listener for keys that are none, and fetches them from clusters alone: such tokens are refused instead.
+func TestEnvoyAlwaysHasKeys(t *testing.T) {
+	for _, keys := range []string{`jwks: '{"keys":[]}'`, `jwksUri: "https://a/keys"`, ``} {
+		in, lost := told(t, Envoy, Config{}, strings.Replace(tokensOfTwo, `jwks: '{"keys":[]}'`, keys, 1))
+		if p := in.Guard.JWT.Providers[0]; p.JWKS != noKeys || p.URI != "" || (len(lost) > 0) != strings.Contains(keys, "https") {
+			t.Errorf("%s: %+v %v", keys, p, lost)
+		}
+	}
+	in, lost := told(t, Envoy, Config{}, strings.Replace(tokensOfTwo, `jwks: '{"keys":[]}'`, `jwksUri: "http://authz.demo:9000/keys"`, 1))
+	if p := in.Guard.JWT.Providers[0]; p.Service != "authz.demo.svc.cluster.local:9000" || p.JWKS != "" || len(lost) > 0 {
+		t.Errorf("%+v %v", p, lost)
+	}
+}
+
 // What each dialect is told of every server of istiod's cases is what its reader takes.
 func TestInboundListenersAreRead(t *testing.T) {
 	config, _ := chains(t, "09-authorization")
