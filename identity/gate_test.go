@@ -504,6 +504,25 @@ func TestSteering(t *testing.T) {
 	}
 }
 
+// What tokens are in, and what says what they prove, is no one else's to say either.
+func TestMimicsOfTokens(t *testing.T) {
+	g, err := NewGate(Guard{JWT: &JWT{Providers: []Provider{{
+		Name: "p", JWKS: `{"keys":[]}`, PayloadHeader: "x-payload", ClaimHeaders: []ClaimHeader{{Header: "x-token-user", Claim: "sub"}},
+		From: []TokenPlace{{Name: "x-my-token"}, {Kind: InQuery, Name: "a-token"}},
+	}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"X_Payload": true, "x_token-user": true, "x_my_token": true, "a_token": false, "x-my-token": false} {
+		if g.Mimics(name) != want {
+			t.Errorf("%s: %v", name, !want)
+		}
+	}
+	if !g.Mimicked() || gateOf(t, Step{Rules: rules(Deny, policyOf("p", header("role", exact("a"))))}).Mimicked() {
+		t.Error("whether any name can be mimicked is told wrong")
+	}
+}
+
 // Underscores (B7).
 func TestMimics(t *testing.T) {
 	g := gateOf(t, Step{Rules: rules(Deny, policyOf("p", not(header("x-my-role", exact("a"))), header("x_own", exact("b"))))},

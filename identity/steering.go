@@ -26,6 +26,10 @@ var steering = [...]string{
 	"l5d-",                       // linkerd's identities and overrides (linkerd2-proxy 981)
 }
 
+// ReadsAs reports whether a header of this name is taken for one of the other, which is in lower case and has no "_", by those who do not tell
+// "_" from "-".
+func ReadsAs(name, other string) bool { return len(name) == len(other) && begins(name, other) }
+
 // begins reports whether a name begins with what is in lower case.
 func begins(name, with string) bool {
 	if len(name) < len(with) {

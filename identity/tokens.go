@@ -70,6 +70,24 @@ func (j *JWT) check(f *faults) {
 	}
 }
 
+// headers adds the names of the headers that tokens are in, and those that say what they prove.
+func (j *JWT) headers(names map[string]bool) {
+	for i := range j.Providers {
+		p := &j.Providers[i]
+		for _, from := range p.From {
+			if from.Kind == InHeader {
+				names[match.ToLower(from.Name)] = true
+			}
+		}
+		if p.PayloadHeader != "" {
+			names[match.ToLower(p.PayloadHeader)] = true
+		}
+		for _, c := range p.ClaimHeaders {
+			names[match.ToLower(c.Header)] = true
+		}
+	}
+}
+
 func (r *Requirement) check(depth int, providers map[string]bool, f *faults) {
 	switch {
 	case depth > deepest:

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -354,5 +355,66 @@ func TestRevoked(t *testing.T) {
 	}
 	if n := p.web.calls.Load() - before; n != 1 {
 		t.Errorf("%d calls got to the handler", n)
+	}
+}
+
+// Requests whose meaning differs with who reads them are refused, or have one meaning only (A5, A16, B7).
+func TestAmbiguousRequests(t *testing.T) {
+	g := identity.Guard{Steps: []identity.Step{step("deny", identity.Deny, identity.Policy{
+		Name: "no-kings", Principals: []identity.Condition{{Kind: identity.Always}},
+		Permissions: []identity.Condition{{Kind: identity.HeaderIs, Name: "x-role", Is: exactly("king")}, {Kind: identity.HeaderIs, Name: ":path", Is: exactly("/q?a=1")}},
+	})}}
+	p := newParty(t, strictly(g), func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%s|%s|%s", r.URL.RequestURI(), r.Header["Host"], r.Header["X_forwarded_client_cert"])
+	})
+	send := func(lines ...string) (int, string) {
+		t.Helper()
+		conf, err := (&identity.ClientTLS{Mutual: true}).Config("web", p.ca.Source(aliceID), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conf.NextProtos = []string{"http/1.1"}
+		c, err := tls.Dial("tcp", p.web.addr, conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(soon))
+		io.WriteString(c, strings.Join(append(lines, "Connection: close", "", ""), "\r\n"))
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, string(body)
+	}
+	for _, tc := range []struct {
+		lines []string
+		code  int
+		body  string
+	}{
+		{[]string{"GET /a?b HTTP/1.1", "Host: web"}, 200, "/a?b|[]|[]"},
+		{[]string{"GET /a#b?c HTTP/1.1", "Host: web"}, 200, "/a|[]|[]"},
+		{[]string{"GET /a?b#c HTTP/1.1", "Host: web"}, 200, "/a?b|[]|[]"},
+		{[]string{"GET http://web/a#b?c HTTP/1.1", "Host: web"}, 200, "/a|[]|[]"},
+		{[]string{"GET /q?a=1 HTTP/1.1", "Host: web"}, 403, ""},
+		{[]string{"GET /q?a=1#x HTTP/1.1", "Host: web"}, 403, ""},
+		{[]string{"GET /a HTTP/1.1", "Host: web", "x-role: king"}, 403, ""},
+		{[]string{"GET /a HTTP/1.1", "Host: web", "x_role: king"}, 400, ""},
+		{[]string{"GET /a HTTP/1.1", "Host: web", "x_other: king"}, 200, "/a|[]|[]"},
+		{[]string{"GET /a HTTP/1.1", "Host: web", "x_forwarded_client_cert: URI=spiffe://td/king"}, 200, "/a|[]|[]"},
+		{[]string{"GET /a HTTP/1.1", "Host: web", "Host: other"}, 400, ""},
+	} {
+		if code, body := send(tc.lines...); code != tc.code || code == 200 && body != tc.body {
+			t.Errorf("%q: %d %q, want %d %q", tc.lines, code, body, tc.code, tc.body)
+		}
+	}
+	calls := p.rpc.calls.Load()
+	if err := ask(metadata.AppendToOutgoingContext(patiently(t), "x_role", "king"), t, p.alice); status.Code(err) != codes.Internal || p.rpc.calls.Load() != calls {
+		t.Errorf("gRPC: %v", err)
+	}
+	if err := ask(metadata.AppendToOutgoingContext(patiently(t), "x_forwarded_client_cert", "URI=spiffe://td/king"), t, p.alice); err != nil || len((*p.rpc.md.Load())["x_forwarded_client_cert"]) > 0 {
+		t.Errorf("gRPC: %v %v", err, p.rpc.md.Load())
 	}
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"iter"
 	"net"
 	"net/netip"
 	"reflect"
@@ -100,6 +101,10 @@ func (s *serving) judge(c *InboundCall) *Refusal {
 		if err := c.normalize(); err != nil {
 			return unreadable()
 		}
+		// What handlers behind others' gateways may take for what rules look at, rules have not seen.
+		if s.mimics(c) {
+			return ambiguous()
+		}
 	}
 	// Who is not believed any more has no more to say.
 	if s.revokes(c.conn) {
@@ -166,6 +171,25 @@ func (s *serving) revokes(c *Connection) bool {
 	}
 	for _, name := range c.names {
 		if s.revoked[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// mimics reports whether a header of the call passes for one that counts, with those who do not tell "_" from "-".
+func (s *serving) mimics(c *InboundCall) bool {
+	if s.gate == nil || !s.gate.Mimicked() || c.Request.Header == nil {
+		return false
+	}
+	header, ok := c.Request.Header.(interface {
+		All() iter.Seq2[string, []string]
+	})
+	if !ok {
+		return true // what it has can't be told
+	}
+	for name := range header.All() {
+		if s.gate.Mimics(name) {
 			return true
 		}
 	}

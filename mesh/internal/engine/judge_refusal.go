@@ -25,6 +25,11 @@ func refusalOf(d *identity.Decision) *Refusal {
 	return r
 }
 
+// ambiguous is the answer to a request with a header that could be taken for another.
+func ambiguous() *Refusal {
+	return &Refusal{Kind: Denied, Status: 400, Code: 13, Text: "the request has a header that could be taken for another"} // INTERNAL, as of any HTTP 400
+}
+
 // unreadable is the answer to a request whose path or host has no one form: to gRPC, that there is no such method.
 func unreadable() *Refusal {
 	return &Refusal{Kind: Denied, Status: 400, Code: 12, Text: "the path or the host of the request is malformed"} // UNIMPLEMENTED

@@ -70,6 +70,7 @@ func (c *InboundCall) Context() context.Context { return (*inboundContext)(c) }
 // An Incoming is a request on its way to its handler. What is done to it the handler sees, and so do all steps that follow.
 // Its methods but for End are called before the handler is, by the goroutine of Serve.
 type Incoming interface {
+	// Set puts the header in the place of all that those take for it who do not tell "_" from "-".
 	Set(name resolver.HeaderName, value string)
 	Append(name resolver.HeaderName, value string)
 	Remove(name resolver.HeaderName)

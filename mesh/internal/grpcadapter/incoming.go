@@ -20,7 +20,13 @@ import (
 
 // Set implements engine.Incoming.
 func (in *inbound) Set(name resolver.HeaderName, value string) {
-	in.own()[name.Lower] = []string{value}
+	md := in.own()
+	for other := range md {
+		if identity.ReadsAs(other, name.Lower) {
+			delete(md, other)
+		}
+	}
+	md[name.Lower] = []string{value}
 }
 
 // Append implements engine.Incoming.

@@ -28,17 +28,16 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s := &served{next: h.next, w: w, r: r, remote: remote(r.RemoteAddr)}
 	s.call.Protocol = engine.HTTP
 	s.call.Request = resolver.Request{
-		Authority: r.Host,
+		Authority: host(r),
 		Scheme:    "http",
 		Method:    r.Method,
-		Path:      askedPath(r),
-		Query:     r.URL.RawQuery,
 		Header:    header(r.Header),
 	}
+	s.call.Request.Path, s.call.Request.Query = asked(r)
 	if r.TLS != nil {
 		s.call.Request.Scheme = "https"
 	}
-	s.path, s.query = s.call.Request.Path, s.call.Request.Query
+	s.path, s.query = wirePath(r.URL), r.URL.RawQuery
 	s.call.Incoming = s
 	s.call.Local, _ = r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	s.call.Remote = &s.remote

@@ -16,6 +16,11 @@ import (
 
 // Set implements engine.Incoming.
 func (s *served) Set(name resolver.HeaderName, value string) {
+	for other := range s.r.Header {
+		if identity.ReadsAs(other, name.Lower) {
+			delete(s.r.Header, other)
+		}
+	}
 	s.r.Header[name.Canonical] = []string{value}
 }
 
@@ -74,13 +79,32 @@ func (s *served) End(*engine.Refusal) {
 	_ = c.SetWriteDeadline(past)
 }
 
-// askedPath is the path as it came. What net/url takes for part of it, a fragment, stays as one.
-func askedPath(r *http.Request) string {
-	if strings.IndexByte(r.RequestURI, '#') < 0 || r.RequestURI[0] != '/' {
-		return wirePath(r.URL)
+// asked are the path and the query as they came, without the fragment, which net/url takes for a part of either.
+func asked(r *http.Request) (path, query string) {
+	target, _, fragment := strings.Cut(r.RequestURI, "#")
+	if !fragment {
+		return wirePath(r.URL), r.URL.RawQuery
 	}
-	path, _, _ := strings.Cut(r.RequestURI, "?")
-	return path
+	if scheme, rest, absolute := strings.Cut(target, "://"); absolute && scheme != "" && target[0] != '/' {
+		_, rest, _ = strings.Cut(rest, "/")
+		target = "/" + rest
+	}
+	path, query, _ = strings.Cut(target, "?")
+	return path, query
+}
+
+// host is whom the request is for. Who says it twice says nothing that has a meaning (RFC 9112, 3.2), and beside :authority the header is not looked
+// at, by anybody (gRFC A41).
+func host(r *http.Request) string {
+	said := r.Header["Host"] // of HTTP/2, as it came
+	if said == nil {
+		return r.Host
+	}
+	delete(r.Header, "Host")
+	if len(said) > 1 {
+		return strings.Join(said, ",")
+	}
+	return r.Host
 }
 
 // readdress lets the handler see the path and the host by which the call was judged.
