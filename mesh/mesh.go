@@ -124,8 +124,7 @@ func (s *settings) observer() (engine.Observer, error) {
 	if w.App == "" {
 		w.App = s.service
 	}
-	w.Principal = s.principal
-	return telemetry.New(telemetry.Config{Tracer: s.tracer, Meter: s.meter, Workload: w})
+	return telemetry.New(telemetry.Config{Tracer: s.tracer, Meter: s.meter, Workload: w, Principal: s.principal})
 }
 
 // principal is the SPIFFE ID of this process; empty if it does not know.

@@ -22,9 +22,10 @@ const maxSeries = 2000
 // labels makes Istio's standard labels and remembers them, since making a set
 // costs more than the call.
 type labels struct {
-	self   Workload
-	known  sync.Map // series -> metric.MeasurementOption
-	series atomic.Int32
+	self      Workload
+	principal func() string // of self; nil without
+	known     sync.Map      // series -> metric.MeasurementOption
+	series    atomic.Int32
 }
 
 // A series is what tells one label set from another.
@@ -208,8 +209,8 @@ func (l *labels) set(s series) attribute.Set {
 		kv = append(kv, attribute.String("grpc_response_status", strconv.Itoa(int(s.status))))
 	}
 	own := ""
-	if s.secure == mutual && l.self.Principal != nil {
-		own = l.self.Principal()
+	if s.secure == mutual && l.principal != nil {
+		own = l.principal()
 	}
 	kv = append(kv, workload("source", source, s.source)...)
 	kv = append(kv, workload("destination", dest, own)...)

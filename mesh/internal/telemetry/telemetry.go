@@ -26,13 +26,13 @@ type Config struct {
 	Meter  metric.MeterProvider
 	// Workload is this process, as it is named in labels.
 	Workload Workload
+	// Principal is the SPIFFE ID of this process as it is now, which may be empty; nil is empty.
+	Principal func() string
 }
 
 // A Workload is what labels say of one side of a call. Empty fields become "unknown".
 type Workload struct {
 	Name, Namespace, App, Version, Cluster string
-	// Principal is its SPIFFE ID as it is now, which may be empty; nil is empty.
-	Principal func() string
 }
 
 // An Observer reports calls to OpenTelemetry. It is safe for concurrent use.
@@ -47,7 +47,7 @@ type Observer struct {
 
 // New returns an Observer.
 func New(c Config) (*Observer, error) {
-	o := &Observer{propagator: propagation.TraceContext{}, labels: labels{self: c.Workload}}
+	o := &Observer{propagator: propagation.TraceContext{}, labels: labels{self: c.Workload, principal: c.Principal}}
 	if c.Tracer != nil {
 		o.tracer = c.Tracer.Tracer(scope)
 	}
