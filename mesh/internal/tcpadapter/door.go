@@ -67,7 +67,11 @@ type Listener struct {
 	net.Listener
 	inbound *engine.Inbound
 	lobby   *Lobby
+	patience
 
+	asked   chan struct{} // closed by the first Accept
+	asking  sync.Once
+	web     bool          // who accepts serves requests; set before asked is closed
 	slots   chan struct{} // of connections that were not handed out yet
 	ready   chan net.Conn
 	failed  chan struct{} // closed when the listener beneath accepts no more; err says why
@@ -78,9 +82,16 @@ type Listener struct {
 	once    sync.Once
 }
 
+// A patience is for how long connections may be silent.
+type patience struct{ handshake, firstWord time.Duration }
+
 // NewListener lets in what ln accepts. Closing it closes ln, and what waits.
 func NewListener(ln net.Listener, in *engine.Inbound, lobby *Lobby) *Listener {
-	l := &Listener{Listener: ln, inbound: in, lobby: lobby, slots: make(chan struct{}, mostPending), ready: make(chan net.Conn), failed: make(chan struct{})}
+	return newListener(ln, in, lobby, patience{handshakeTime, firstWord})
+}
+
+func newListener(ln net.Listener, in *engine.Inbound, lobby *Lobby, p patience) *Listener {
+	l := &Listener{Listener: ln, inbound: in, lobby: lobby, patience: p, asked: make(chan struct{}), slots: make(chan struct{}, mostPending), ready: make(chan net.Conn), failed: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.running.Go(l.run)
 	return l
@@ -88,6 +99,10 @@ func NewListener(ln net.Listener, in *engine.Inbound, lobby *Lobby) *Listener {
 
 // Accept returns the next connection that is let in.
 func (l *Listener) Accept() (net.Conn, error) {
+	l.asking.Do(func() {
+		l.web = servesRequests()
+		close(l.asked)
+	})
 	select {
 	case c := <-l.ready:
 		return c, nil
@@ -179,7 +194,7 @@ func (l *Listener) admit(c *accepted) {
 
 // greet takes the steps from a connection to a peer.
 func (l *Listener) greet(c *accepted) (net.Conn, engine.Unwelcome) {
-	ctx, cancel := context.WithTimeout(l.ctx, handshakeTime)
+	ctx, cancel := context.WithTimeout(l.ctx, l.handshake)
 	defer cancel()
 	unblock := context.AfterFunc(l.ctx, func() { _ = c.TCPConn.Close() })
 	defer unblock()
@@ -203,9 +218,9 @@ func (l *Listener) greet(c *accepted) (net.Conn, engine.Unwelcome) {
 
 // look reads the first byte, and puts it back.
 func (l *Listener) look(c *accepted, mode identity.Mode) (secure bool, why engine.Unwelcome) {
-	wait := handshakeTime
+	wait := l.handshake
 	if mode != identity.Strict {
-		wait = firstWord
+		wait = l.firstWord
 	}
 	switch first, err := c.peek(time.Now().Add(wait)); {
 	case err == nil && first == handshakeRecord:
@@ -217,7 +232,7 @@ func (l *Listener) look(c *accepted, mode identity.Mode) (secure bool, why engin
 		return false, engine.Welcome
 	case timedOut(err) && mode != identity.Strict:
 		// It is still to say something, or to be spoken to, in its time.
-		c.hurry(handshakeTime - firstWord)
+		c.hurry(l.handshake - l.firstWord)
 		return false, engine.Welcome
 	case timedOut(err):
 		return false, engine.Silent
@@ -243,6 +258,15 @@ func (l *Listener) shake(ctx context.Context, c *accepted, conf *tls.Config) (ne
 
 // enter registers the connection with the Inbound, as out.
 func (l *Listener) enter(ctx context.Context, c *accepted, out net.Conn) (net.Conn, engine.Unwelcome) {
+	if c.known.HTTP {
+		// It looks like HTTP. But if its server speaks something else, nobody would ask rules of requests about what it says.
+		select {
+		case <-l.asked:
+			c.known.HTTP = l.web
+		case <-ctx.Done():
+			return nil, engine.Silent
+		}
+	}
 	if c.known.Peer == nil {
 		c.watchful = true
 	}
