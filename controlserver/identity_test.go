@@ -61,6 +61,13 @@ func TestMembersProveWhoTheyAre(t *testing.T) {
 	if got := addrs(s); !strings.Contains(got, "10.0.0.1") {
 		t.Errorf("endpoints %s", got)
 	}
+	status := r.Status()
+	if a := status.Authority; a == nil || a.TrustDomain != "shop.test" || a.Issued == 0 || len(a.Roots) != 1 || !a.Roots[0].Signs {
+		t.Errorf("the authority is shown as %+v", a)
+	}
+	if len(status.Clients) != 1 || status.Clients[0].Identity != "spiffe://shop.test/ns/default/sa/payments" {
+		t.Errorf("clients are shown as %+v", status.Clients)
+	}
 	svid, err := own.GetX509SVID()
 	if err != nil || svid.ID.String() != "spiffe://shop.test/ns/default/sa/payments" {
 		t.Errorf("%v, %v", svid, err)

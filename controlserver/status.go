@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/weftmesh/weft/controlserver/ads"
+	"github.com/weftmesh/weft/controlserver/ca"
 	"github.com/weftmesh/weft/controlserver/catalog"
 	"github.com/weftmesh/weft/controlserver/web"
 )
@@ -90,8 +91,19 @@ func (s *Server) Status() web.Status {
 			out.Services = append(out.Services, serviceStatus(svc))
 		}
 	}
+	if s.ca != nil {
+		out.Authority = authorityStatus(s.ca.Status())
+	}
 	for _, c := range s.ads.Status() {
 		out.Clients = append(out.Clients, clientStatus(c))
+	}
+	return out
+}
+
+func authorityStatus(a ca.Status) *web.Authority {
+	out := &web.Authority{TrustDomain: a.TrustDomain.Name(), Stage: string(a.Stage), Intermediate: a.Intermediate, Issued: a.Issued, Trouble: a.Trouble, Roots: []web.Root{}}
+	for _, r := range a.Roots {
+		out.Roots = append(out.Roots, web.Root{Serial: r.Serial, Until: r.NotAfter, Signs: r.Signs})
 	}
 	return out
 }
@@ -162,7 +174,7 @@ func serviceStatus(s *catalog.Service) web.Service {
 
 func clientStatus(c ads.ClientStatus) web.Client {
 	out := web.Client{
-		ID: c.Node, Service: c.Service, Namespace: c.Namespace, Peer: c.Address.String(),
+		ID: c.Node, Identity: c.Identity, Service: c.Service, Namespace: c.Namespace, Peer: c.Address.String(),
 		Protocol: c.Protocol.String(), Since: c.Since,
 	}
 	for _, t := range c.Types {

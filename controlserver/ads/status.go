@@ -12,6 +12,7 @@ import (
 type ClientStatus struct {
 	Stream    uint64
 	Node      string // its id
+	Identity  string // SPIFFE ID that it has proved; empty if it was not asked to
 	Service   string
 	Namespace string
 	Address   netip.AddrPort // where it connects from

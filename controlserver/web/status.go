@@ -15,6 +15,8 @@ type Status struct {
 	Changed    time.Time `json:"changed"`    // when the configuration last changed
 	Generation uint64    `json:"generation"` // how many configurations there were
 	Listen     string    `json:"listen"`     // where clients connect to
+	// Authority is that of the trust domain; nil where clients are not authenticated.
+	Authority *Authority `json:"authority"`
 	// Findings are about the newest configuration; the last good version of what they refuse is in use.
 	Findings []Finding `json:"findings"`
 	// Switches are the kinds of policy that are turned off.
@@ -23,6 +25,23 @@ type Status struct {
 	Lost     []Loss    `json:"lost"`
 	Services []Service `json:"services"`
 	Clients  []Client  `json:"clients"`
+}
+
+// An Authority is how the CA stands.
+type Authority struct {
+	TrustDomain  string    `json:"trustDomain"`
+	Stage        string    `json:"stage"` // of the root's rotation: "steady", "announced" or "switched"
+	Roots        []Root    `json:"roots"`
+	Intermediate time.Time `json:"intermediate"`      // when it ends
+	Issued       uint64    `json:"issued"`            // certificates since the start
+	Trouble      string    `json:"trouble,omitempty"` // what needs attention
+}
+
+// A Root is one that is believed.
+type Root struct {
+	Serial string    `json:"serial"`
+	Until  time.Time `json:"until"`
+	Signs  bool      `json:"signs"`
 }
 
 // A Finding is something wrong with the configuration.
@@ -63,6 +82,7 @@ type Client struct {
 	ID        string     `json:"id"`
 	Service   string     `json:"service,omitempty"`
 	Namespace string     `json:"namespace,omitempty"`
+	Identity  string     `json:"identity,omitempty"` // SPIFFE ID that it has proved
 	Peer      string     `json:"peer"`
 	Protocol  string     `json:"protocol"` // "delta" or "sotw"
 	Since     time.Time  `json:"since"`
@@ -110,7 +130,9 @@ code{font-size:.9em;white-space:nowrap}td>code:only-child{white-space:normal}.er
 </style></head><body>
 <h1>weft control server</h1>
 <p>Serving on <code>{{.Listen}}</code> since {{.Started.Format "2006-01-02 15:04:05 MST"}}. Configuration {{.Generation}}, changed {{.Changed.Format "2006-01-02 15:04:05 MST"}}. <a href="/status">JSON</a></p>
-<h2>Findings <small>{{len .Findings}}</small></h2>
+{{with .Authority}}<p>Trust domain <code>{{.TrustDomain}}</code>: {{.Issued}} certificates since the start, root {{.Stage}}{{range .Roots}}, <code>{{.Serial}}</code>{{if .Signs}} (signs){{end}} until {{.Until.Format "2006-01-02"}}{{end}}.</p>
+{{if .Trouble}}<p class="error">{{.Trouble}}</p>{{end}}{{else}}<p class="warning">Clients are not authenticated: whoever reaches this address sees all configuration and can register as any service.</p>
+{{end}}<h2>Findings <small>{{len .Findings}}</small></h2>
 {{if .Findings}}<section><table>{{range .Findings}}<tr><td class="{{.Severity}}">{{.Severity}}<td><code>{{.Text}}</code></tr>{{end}}</table></section>
 <p class="dim">Of what has an error, the last good version stays in use.</p>
 {{else}}<p class="dim">None: all of the configuration is in use.</p>{{end}}
@@ -125,8 +147,8 @@ code{font-size:.9em;white-space:nowrap}td>code:only-child{white-space:normal}.er
 {{range .Services}}<tr><td>{{.Host}}<td>{{range .Ports}}{{.}} {{end}}<td>{{range .Endpoints}}<div><code>{{.Addr}}</code>{{if and (ne .Health "UNKNOWN") (ne .Health "HEALTHY")}} <span class="warning">{{.Health}}</span>{{end}} <span class="dim">{{range $k, $v := .Labels}}{{$k}}={{$v}} {{end}}</span></div>{{else}}<span class="warning">none</span>{{end}}</tr>{{end}}</table></section>
 {{else}}<p class="dim">None.</p>{{end}}
 <h2>Clients <small>{{len .Clients}}</small></h2>
-{{if .Clients}}<section><table><tr><th>Service<th>Node<th>Address<th>Protocol<th>Since<th>Has taken</tr>
-{{range .Clients}}<tr><td>{{if .Service}}{{.Service}}.{{.Namespace}}{{else}}<span class="dim">only calls</span>{{end}}<td class="dim"><code>{{.ID}}</code><td><code>{{.Peer}}</code><td>{{.Protocol}}<td>{{.Since.Format "15:04:05"}}<td>{{range .Resources}}<div>{{.Subscribed}} {{.Type}}{{if .Refused}} <span class="error">refused: {{.Refused}}</span>{{else if ne .Sent .Acked}} <span class="warning">not yet</span>{{end}}</div>{{end}}</tr>{{end}}</table></section>
+{{if .Clients}}<section><table><tr><th>Service<th>Identity or node<th>Address<th>Protocol<th>Since<th>Has taken</tr>
+{{range .Clients}}<tr><td>{{if .Service}}{{.Service}}.{{.Namespace}}{{else}}<span class="dim">only calls</span>{{end}}<td class="dim"><code>{{or .Identity .ID}}</code><td><code>{{.Peer}}</code><td>{{.Protocol}}<td>{{.Since.Format "15:04:05"}}<td>{{range .Resources}}<div>{{.Subscribed}} {{.Type}}{{if .Refused}} <span class="error">refused: {{.Refused}}</span>{{else if ne .Sent .Acked}} <span class="warning">not yet</span>{{end}}</div>{{end}}</tr>{{end}}</table></section>
 {{else}}<p class="dim">None.</p>{{end}}
 </body></html>
 `))

@@ -37,3 +37,22 @@ func TestPageShowsWhatIsTurnedOffAndWhatClientsLose(t *testing.T) {
 		t.Error("an empty section is shown")
 	}
 }
+
+func TestPageShowsWhoTheClientsAre(t *testing.T) {
+	s := Status{
+		Authority: &Authority{TrustDomain: "shop.test", Stage: "announced", Roots: []Root{{Serial: "a1", Signs: true}, {Serial: "b2"}}, Issued: 7, Trouble: "the root ends"},
+		Clients:   []Client{{ID: "sidecar~1", Identity: "spiffe://shop.test/ns/shop/sa/till"}},
+	}
+	page := get(t, s, "/")
+	for _, want := range []string{
+		"Trust domain <code>shop.test</code>: 7 certificates since the start, root announced, <code>a1</code> (signs) until", "<code>b2</code> until",
+		"the root ends", "<code>spiffe://shop.test/ns/shop/sa/till</code>",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q:\n%s", want, page)
+		}
+	}
+	if strings.Contains(page, "not authenticated") || !strings.Contains(get(t, Status{}, "/"), "Clients are not authenticated") {
+		t.Error("the page does not say whether clients are authenticated")
+	}
+}
