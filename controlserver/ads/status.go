@@ -58,7 +58,7 @@ func (st *stream) status(p *publication) (ClientStatus, bool) {
 		return ClientStatus{}, false
 	}
 	c := ClientStatus{
-		Stream: st.id, Node: st.node.ID, Service: st.node.Service, Namespace: st.node.Namespace,
+		Stream: st.id, Node: st.node.ID, Identity: st.node.Identity, Service: st.node.Service, Namespace: st.node.Namespace,
 		Address: st.peer, Since: st.since, Protocol: st.protocol, Settled: settled,
 	}
 	for k := range st.subs {
