@@ -38,6 +38,7 @@ type badKind struct {
 	listener func(text string) string // of a listener but for its name and address; nil for clusters
 	cluster  func(text string) string
 	place    string // of the findings
+	chain    bool   // place is within the filter chain, not its filter
 	cases    []bad
 }
 
@@ -210,7 +211,7 @@ var badKinds = []badKind{
 }
 
 func TestBadInputIsRefusedByResourceAndField(t *testing.T) {
-	for _, k := range badKinds {
+	for _, k := range slices.Concat(badKinds, badGuards) {
 		for _, c := range k.cases {
 			var err error
 			place := `cluster "c": `
@@ -220,6 +221,8 @@ func TestBadInputIsRefusedByResourceAndField(t *testing.T) {
 				place = `listener "l": filter_chains[0].filters[0].`
 				if strings.HasPrefix(k.place, "metadata") {
 					place = `listener "l": `
+				} else if k.chain {
+					place = `listener "l": filter_chains[0].`
 				}
 				_, err = DecodeListener(listenerText(t, `name: "l" address { socket_address { address: "127.0.0.1" port_value: 1 } } `+k.listener(c.text)))
 			}
@@ -228,7 +231,11 @@ func TestBadInputIsRefusedByResourceAndField(t *testing.T) {
 				got = strings.Split(err.Error(), "\n")
 			}
 			for _, w := range c.want {
-				want = append(want, place+k.place+w)
+				at := k.place
+				if strings.HasPrefix(w, ":") { // of the place itself
+					at = strings.TrimSuffix(at, ".")
+				}
+				want = append(want, place+at+w)
 			}
 			if !slices.Equal(got, want) {
 				t.Errorf("%s: %s: got\n  %s\nwant\n  %s", k.name, c.name, strings.Join(got, "\n  "), strings.Join(want, "\n  "))

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -114,7 +115,9 @@ func TestRealEnvoyAcceptsWhatIsEncoded(t *testing.T) {
 
 // TestRealEnvoyRefusesTheSame compares what the table says of Envoy with an Envoy.
 func TestRealEnvoyRefusesTheSame(t *testing.T) {
-	for _, k := range badKinds {
+	var a Cluster
+	a.Name = outside
+	for _, k := range slices.Concat(badKinds, badGuards) {
 		for _, c := range k.cases {
 			clusters := `name: "c" type: STATIC `
 			var listeners []*listenerv3.Listener
@@ -131,7 +134,7 @@ func TestRealEnvoyRefusesTheSame(t *testing.T) {
 			if err := prototext.Unmarshal([]byte(clusters), m); err != nil {
 				t.Fatal(err)
 			}
-			if ok, said := envoyAccepts(t, listeners, []*clusterv3.Cluster{m}); ok == bool(c.envoy) {
+			if ok, said := envoyAccepts(t, listeners, []*clusterv3.Cluster{m, EncodeCluster(a).(*clusterv3.Cluster)}); ok == bool(c.envoy) {
 				t.Errorf("%s: %s: Envoy accepts it: %v %s", k.name, c.name, ok, fmt.Sprintf("%.600s", said))
 			}
 		}
