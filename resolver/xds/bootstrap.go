@@ -246,6 +246,16 @@ func trimProto(err error) string {
 	return strings.TrimSpace(strings.ReplaceAll(s, "\u00a0", " "))
 }
 
+// provides refuses instances of certificate providers that the bootstrap does not have (gRFC A29).
+func (b *Bootstrap) provides(instances []string) error {
+	for _, name := range instances {
+		if !slices.Contains(b.certificateProviders, name) {
+			return fmt.Errorf("field instance_name: there is no certificate provider %q in the bootstrap", name)
+		}
+	}
+	return nil
+}
+
 // listenerName is the name of the listener that carries a service's routes.
 func (b *Bootstrap) listenerName(service string) string { return fill(b.listener, service) }
 

@@ -219,6 +219,9 @@ func (c *core) apply(r *resource, version string, a *anypb.Any) error {
 	if err == nil && next.name != r.name {
 		err = fmt.Errorf("field name: is %q", next.name)
 	}
+	if err == nil {
+		err = c.client.bootstrap.provides(next.instances)
+	}
 	if err != nil {
 		err = named(r.kind, r.name, err)
 		c.refuse(r, sum, err)

@@ -69,6 +69,9 @@ type content struct {
 	// Of secrets.
 	secret *wire.Secret
 
+	// Of listeners and clusters: the certificate providers that they are by, if not the default.
+	instances []string
+
 	warnings []string
 }
 
@@ -93,7 +96,7 @@ var decoders = [kinds]func(*anypb.Any) (*content, error){
 			l.VirtualHosts = over.apply(l.VirtualHosts)
 		}
 		return &content{name: l.Name, routeConfig: l.RouteConfig, virtualHosts: l.VirtualHosts,
-			targets: targetsOf(l.VirtualHosts), inbound: l.Inbound, over: over, warnings: l.Warnings}, nil
+			targets: targetsOf(l.VirtualHosts), inbound: l.Inbound, over: over, instances: l.Instances, warnings: l.Warnings}, nil
 	},
 	routes: func(a *anypb.Any) (*content, error) {
 		t, err := wire.DecodeRouteTable(a)
@@ -108,7 +111,7 @@ var decoders = [kinds]func(*anypb.Any) (*content, error){
 		if err != nil {
 			return nil, err
 		}
-		return &content{name: c.Name, cluster: c.Cluster, endpointsName: c.EndpointsName, warnings: c.Warnings}, nil
+		return &content{name: c.Name, cluster: c.Cluster, endpointsName: c.EndpointsName, instances: c.Instances, warnings: c.Warnings}, nil
 	},
 	endpoints: func(a *anypb.Any) (*content, error) {
 		e, err := wire.DecodeEndpoints(a)

@@ -306,6 +306,15 @@ func TestOthersUnderstandWhatIsEncoded(t *testing.T) {
 		!slices.Equal(tls.GetCommonTlsContext().GetAlpnProtocols(), []string{"h2"}) {
 		t.Errorf("Envoy would not verify the server, or not speak HTTP/2: %v", &tls)
 	}
+	for form, most := range map[Secrets]tlsv3.TlsParameters_TlsProtocol{SDS: tlsv3.TlsParameters_TLSv1_3, Providers: tlsv3.TlsParameters_TLS_AUTO} {
+		c := EncodeCluster(Cluster{Cluster: resolver.Cluster{Name: "c", TLS: &identity.ClientTLS{Mutual: true}}, EndpointsName: "e", Secrets: form}).(*clusterv3.Cluster)
+		if err := unpack(c.GetTransportSocket().GetTypedConfig(), &tls); err != nil {
+			t.Fatal(err)
+		}
+		if p := tls.GetCommonTlsContext().GetTlsParams(); p.GetTlsMaximumProtocolVersion() != most || form == Providers && p != nil {
+			t.Errorf("Envoy would offer TLS 1.2 alone, or gRPC refuse the cluster: %v", p)
+		}
+	}
 
 	e := EncodeEndpoints(Endpoints{Name: "e", Endpoints: []balancer.Endpoint{{Addr: "::1"}}}).(*endpointv3.ClusterLoadAssignment)
 	if e.GetEndpoints()[0].GetLoadBalancingWeight().GetValue() != 1 || e.GetEndpoints()[0].GetLocality() == nil {

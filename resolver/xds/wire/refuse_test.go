@@ -117,10 +117,10 @@ func TestClustersThatCannotBeObeyedAreRefused(t *testing.T) {
 			validation_context { ` + root + ` crl { inline_string: "x" } verify_certificate_hash: "x" } } } } }`, []string{
 			`cluster "c": transport_socket.typed_config.allow_renegotiation: not supported`,
 			`cluster "c": transport_socket.typed_config.common_tls_context.alpn_protocols: "spdy" is not supported`,
-			`cluster "c": transport_socket.typed_config.common_tls_context.tls_params.cipher_suites: not supported`,
-			`cluster "c": transport_socket.typed_config.common_tls_context.tls_params.tls_minimum_protocol_version: TLSv1_3 is not supported`,
 			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.verify_certificate_hash: not supported`,
 			`cluster "c": transport_socket.typed_config.common_tls_context.validation_context.crl: only a file is supported`,
+			`cluster "c": transport_socket.typed_config.common_tls_context.tls_params.cipher_suites: not supported`,
+			`cluster "c": transport_socket.typed_config.common_tls_context.tls_params.tls_minimum_protocol_version: TLSv1_3 is not supported`,
 			`cluster "c": transport_socket.typed_config.common_tls_context: the process's own certificate is not supported beside roots that are not its own`,
 		}},
 		{"TLS names that nobody or everybody has", tls + `auto_sni_san_validation: true sni: "s" auto_host_sni: true common_tls_context { validation_context { ` + root + `

@@ -52,10 +52,10 @@ func DecodeSecret(a *anypb.Any) (*Secret, error) {
 	switch t := m.GetType().(type) {
 	case *tlsv3.Secret_TlsCertificate:
 		q := p.in("tls_certificate")
-		s.decodeCertificate(&q, t.TlsCertificate)
+		decodeCertificate(&q, t.TlsCertificate, s)
 	case *tlsv3.Secret_ValidationContext:
 		q := p.in("validation_context")
-		s.decodeTrust(&q, t.ValidationContext)
+		decodeTrust(&q, t.ValidationContext, s)
 	default:
 		p.refuse("type", "only tls_certificate and validation_context are supported")
 	}
@@ -66,7 +66,7 @@ func DecodeSecret(a *anypb.Any) (*Secret, error) {
 	return s, nil
 }
 
-func (s *Secret) decodeCertificate(p *place, m *tlsv3.TlsCertificate) {
+func decodeCertificate(p *place, m *tlsv3.TlsCertificate, s *Secret) {
 	p.only(m, "certificate_chain", "private_key")
 	chain, there := decodeInline(p, "certificate_chain", m.GetCertificateChain())
 	key, known := decodeInline(p, "private_key", m.GetPrivateKey())
@@ -80,7 +80,7 @@ func (s *Secret) decodeCertificate(p *place, m *tlsv3.TlsCertificate) {
 	s.Certificates, s.Key = chain, key
 }
 
-func (s *Secret) decodeTrust(p *place, m *tlsv3.CertificateValidationContext) {
+func decodeTrust(p *place, m *tlsv3.CertificateValidationContext, s *Secret) {
 	p.only(m, "trusted_ca", "custom_validator_config")
 	config := m.GetCustomValidatorConfig()
 	if config == nil {

@@ -66,17 +66,21 @@ func decodeProof(p *place, m *tlsv3.CommonTlsContext) *proof {
 			p.refuse("alpn_protocols", "%q is not supported", name)
 		}
 	}
-	q := p.in("tls_params")
-	decodeVersions(&q, m.GetTlsParams())
 	s.decodeShown(p, m)
 	s.decodeBelieved(p, m)
+	q := p.in("tls_params")
+	decodeVersions(&q, m.GetTlsParams(), s.mesh)
 	return s
 }
 
-// decodeVersions refuses floors that are not held. A ceiling that is broken weakens nothing.
-func decodeVersions(p *place, m *tlsv3.TlsParameters) {
+// decodeVersions refuses floors that are not held; the mesh's own mTLS is TLS 1.3. A ceiling that is broken weakens nothing.
+func decodeVersions(p *place, m *tlsv3.TlsParameters, mesh bool) {
 	p.only(m, "tls_minimum_protocol_version", "tls_maximum_protocol_version")
-	if v := m.GetTlsMinimumProtocolVersion(); v < 0 || v > tlsv3.TlsParameters_TLSv1_2 {
+	floor := tlsv3.TlsParameters_TLSv1_2
+	if mesh {
+		floor = tlsv3.TlsParameters_TLSv1_3
+	}
+	if v := m.GetTlsMinimumProtocolVersion(); v < 0 || v > floor {
 		p.refuse("tls_minimum_protocol_version", "%v is not supported", v)
 	}
 	if v := m.GetTlsMaximumProtocolVersion(); v != tlsv3.TlsParameters_TLS_AUTO && v != tlsv3.TlsParameters_TLSv1_3 {
@@ -254,6 +258,8 @@ func encodeOwn(form Secrets, names []identity.SubjectAltName, protocols ...strin
 		m.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: v}
 		return m
 	}
+	// The members of the mesh speak nothing older; an Envoy's client would offer nothing newer than 1.2. gRPC refuses to be told.
+	m.TlsParams = &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_3, TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3}
 	m.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{{Name: ownCertificate}}
 	believeSecret(m, v, ownRoots)
 	return m

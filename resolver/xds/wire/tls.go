@@ -173,6 +173,9 @@ func encodeTLS(t *identity.ClientTLS, http2 bool, form Secrets) *corev3.Transpor
 		}
 		m.AutoSniSanValidation = len(t.SubjectAltNames) == 0 && !t.Insecure
 	}
+	if form == SDS && !t.Mutual { // an Envoy's client offers 1.2 at most unless it is told, and gRPC refuses to be told
+		m.CommonTlsContext.TlsParams = &tlsv3.TlsParameters{TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3}
+	}
 	return &corev3.TransportSocket{Name: tlsSocket, ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: pack(m)}}
 }
 
