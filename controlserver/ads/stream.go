@@ -254,8 +254,13 @@ func (st *stream) stop() {
 	}
 }
 
-// settled reports whether the client has, and has answered for, all of p.
+// settled reports whether the client has, and has answered for, all of p, or is not there any more.
 func (st *stream) settled(p *publication) bool {
+	select {
+	case <-st.over:
+		return true
+	default:
+	}
 	if !st.idle() {
 		return false
 	}

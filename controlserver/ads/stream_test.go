@@ -320,6 +320,26 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// Nobody waits for the answer of a client that has left, or was sent away, before it gave one.
+func TestSettledWithoutThoseWhoLeft(t *testing.T) {
+	in(t, Config{}, func(t *testing.T, k *kit) {
+		k.publish(snap(t, "1", "RDS r=1"))
+		c := k.connect(Delta)
+		c.ask("RDS", "r")
+		c.expect("RDS +r=1")
+		c.auto = false
+		k.publish(snap(t, "2", "RDS r=2"))
+		done := make(chan error, 1)
+		go func() { done <- k.server.Settled(t.Context()) }()
+		synctest.Wait()
+		k.server.Evict(func(*Node) bool { return true }, status.Error(codes.PermissionDenied, "revoked"))
+		k.publish(snap(t, "3", "RDS r=3"))
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestSettled(t *testing.T) {
 	in(t, Config{}, func(t *testing.T, k *kit) {
 		k.publish(snap(t, "1", "CDS a=1"))
