@@ -151,7 +151,7 @@ func TestRulesAllowWhatTheyName(t *testing.T) {
 		},
 		`[{from: [{source: {serviceAccounts: [client, other/x]}}]}]`: {
 			[]func(*identity.Request){from("td/ns/demo/sa/client"), from("old/ns/other/sa/x")},
-			[]func(*identity.Request){from("td/ns/other/sa/client"), from("td/ns/demo/sa/client-2"), from("")},
+			[]func(*identity.Request){from("td/ns/other/sa/client"), from("td/ns/demo/sa/client-2"), from("td/ns/demo/sa/my-client"), from("")},
 		},
 		`[{from: [{source: {trustDomains: [old, "par*"]}}]}]`: {
 			[]func(*identity.Request){from("td/x"), from("old/x"), from("partner/x")}, []func(*identity.Request){from("other/x"), from("")},
@@ -253,6 +253,18 @@ func TestStepsComeInIstiosOrder(t *testing.T) {
 	}
 }
 
+// Policies stand in the order of their names, as on the wire, whatever their age.
+func TestPoliciesAreSorted(t *testing.T) {
+	old := func(name, when string) string {
+		p := strings.Replace(rule("ALLOW", "[{}]"), "p-allow", name, 1)
+		return strings.Replace(p, "namespace: demo}", `namespace: demo, creationTimestamp: "`+when+`"}`, 1)
+	}
+	in, _ := told(t, Weft, Config{}, old("b", "2020-01-01T00:00:00Z"), old("a", "2021-01-01T00:00:00Z"))
+	if p := in.Guard.Steps[0].Rules.Policies; len(p) != 2 || p[0].Name != "ns[demo]-policy[a]-rule[0]" {
+		t.Errorf("%+v", p)
+	}
+}
+
 // A server is open to nobody for lack of rules that could be understood.
 func TestNothingIsOpenByMistake(t *testing.T) {
 	none := rule("ALLOW", "[]")
@@ -264,6 +276,20 @@ func TestNothingIsOpenByMistake(t *testing.T) {
 		dry := strings.Replace(rule("DENY", "[{}]"), "namespace: demo}", `namespace: demo, annotations: {istio.io/dry-run: "true"}}`, 1)
 		if in, _ := told(t, d, Config{}, dry); !ask(t, in.Guard, base()).Allowed {
 			t.Errorf("%v: what is only tried denies", d)
+		}
+	}
+	// Rules see no port in the authority, and nobody can tell of tokens that nobody verifies: neither opens anything.
+	for _, p := range []string{
+		rule("DENY", `[{to: [{operation: {hosts: ["srv.demo:9999"]}}]}]`),
+		rule("ALLOW", `[{to: [{operation: {hosts: ["srv.demo:9999"]}}]}]`),
+		rule("ALLOW", `[{to: [{operation: {notHosts: ["srv.demo:9999"]}}]}]`),
+		rule("DENY", `[{from: [{source: {requestPrincipals: ["x/y"]}}]}]`),
+		rule("DENY", `[{from: [{source: {notRequestPrincipals: ["x/y"]}}]}]`),
+		rule("ALLOW", `[{from: [{source: {requestPrincipals: ["x/y"]}}]}]`),
+		rule("ALLOW", `[{from: [{source: {notRequestPrincipals: ["x/y"]}}]}]`),
+	} {
+		if in, _ := told(t, Weft, Config{}, p); ask(t, in.Guard, base()).Allowed {
+			t.Errorf("opens: %s", p)
 		}
 	}
 	http := rule("ALLOW", `[{to: [{operation: {paths: [/x]}}, {operation: {ports: ["8080"]}}]}]`)

@@ -39,10 +39,10 @@ func inboundOfGRPC(l *losses, in Inbound, w catalog.Workload) Inbound {
 	in.Serving = resilience.Serving{}
 	if in.TLS.Mode == identity.Permissive {
 		in.TLS.Mode = identity.Disable
-		if (catalog.Endpoint{Labels: w.Labels}).MutualTLS() {
+		if (catalog.Endpoint{Labels: w.Labels, ServiceAccount: w.ServiceAccount}).MutualTLS() { // so its callers take it to
 			in.TLS.Mode = identity.Strict
 		}
-		l.say(TLS, fmt.Sprintf("%stakes plaintext or TLS, not both: its mode is %s, by its label security.istio.io/tlsMode", grpcServer, in.TLS.Mode))
+		l.say(TLS, fmt.Sprintf("%stakes plaintext or TLS, not both: its mode is %s, by its label security.istio.io/tlsMode, or else its service account", grpcServer, in.TLS.Mode))
 	}
 	steps := revokedStep(l, in.Guard.Revoked)
 	if t := in.Guard.JWT; t != nil {
