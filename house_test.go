@@ -83,8 +83,11 @@ var ours = []struct {
 	// What a person runs and reads.
 	{4, "examples/*", "examples/* mesh mesh/meshtest controlserver controlserver/ca resolver balancer resilience identity identity/*"},
 
+	// What attackers send, and what becomes of it.
+	{4, "internal/attacks", "mesh mesh/meshtest controlserver controlserver/ca controlserver/catalog resolver balancer resilience identity identity/* internal/match"},
+
 	// Tests beside real peers, in a module of their own.
-	{4, "internal/interop", "mesh mesh/meshtest controlserver controlserver/ratelimit controlserver/ca resolver balancer resilience identity identity/*"},
+	{4, "internal/interop", "mesh mesh/meshtest controlserver controlserver/ratelimit controlserver/ca resolver balancer resilience identity identity/* internal/attacks"},
 	{4, "internal/interop/bench", "mesh controlserver resolver/xds resolver"},
 	{4, "internal/interop/load", "examples/stage mesh controlserver"},
 	{4, ".", ""},
@@ -109,6 +112,7 @@ var theirs = []struct{ path, importers string }{
 	{"github.com/cncf/xds/go", "resolver/xds/wire controlserver/publish"},
 	{"go.opentelemetry.io/otel", "mesh mesh/internal/telemetry examples/*"},
 	{"golang.org/x/net/http/httpguts", "mesh/internal/httpadapter"},
+	{"golang.org/x/net/http2", "internal/attacks"},
 	{"istio.io/api", "controlserver/catalog controlserver/source/yamldir controlserver/publish"},
 	{"go.yaml.in/yaml/v3", "controlserver/catalog controlserver/source/yamldir"},
 	{"github.com/fsnotify/fsnotify", "controlserver/source/yamldir"},

@@ -29,11 +29,15 @@ func ServerOptions(e *engine.Engine) []grpc.ServerOption {
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxHeaderListSize(maxHeader),
 	}
 }
 
 // maxStreams bounds what one connection may ask for at a time; gRPC has no bound (Envoy max_concurrent_streams).
 const maxStreams = 1024
+
+// maxHeader bounds the headers of a call, decompressed; gRPC takes 16 MB (Envoy max_request_headers_kb is 60).
+const maxHeader = 64 << 10
 
 type server struct{ engine *engine.Engine }
 
