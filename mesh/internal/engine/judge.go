@@ -40,7 +40,7 @@ func (in *Inbound) justiceOf(g identity.Guard) justice {
 		j.trusted, err = matchersOf(g.Trusted)
 	}
 	if err != nil {
-		if was != nil && was.value != nil && was.shut == nil {
+		if was != nil && was.gate != nil {
 			in.engine.config.Logger.Error("rules of who may call can't be evaluated: those before stay in force", "port", in.port, "err", err)
 			j = was.justice
 			j.guard.Revoked, j.revoked = g.Revoked, namesOf(g.Revoked)
@@ -182,12 +182,17 @@ func (s *serving) mimics(c *InboundCall) bool {
 	if s.gate == nil || !s.gate.Mimicked() || c.Request.Header == nil {
 		return false
 	}
-	header, ok := c.Request.Header.(interface {
-		All() iter.Seq2[string, []string]
-	})
-	if !ok {
-		return true // what it has can't be told
-	}
+	header, ok := c.Request.Header.(listed)
+	return !ok || s.mimicked(header) // of one that can't be listed it can't be told
+}
+
+// A listed header can be listed.
+type listed interface {
+	All() iter.Seq2[string, []string]
+}
+
+// mimicked is the part of mimics that allocates.
+func (s *serving) mimicked(header listed) bool {
 	for name := range header.All() {
 		if s.gate.Mimics(name) {
 			return true

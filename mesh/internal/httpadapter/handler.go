@@ -68,6 +68,9 @@ type served struct {
 func (s *served) handle(ctx context.Context) resilience.Outcome {
 	r := s.r.WithContext(ctx)
 	s.readdress(r)
+	if s.call.Stream {
+		r.Header = r.Header.Clone() // the handler may write it, and rules may be asked again while it runs
+	}
 	// What the handler leaves in the request is for those around it, the server included, which
 	// removes the files of forms.
 	defer func() { s.r.MultipartForm, s.r.Pattern = r.MultipartForm, r.Pattern }()
