@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/weftmesh/weft/internal/match"
 )
@@ -28,6 +29,9 @@ func (t *test) readyClaim(c *Condition, f *faults) {
 	}
 	t.readyString(c.Is, nil, f)
 	t.claim.is = t.is
+	if c.Is.Kind != match.Range && c.Is.Kind != match.Present && !slices.ContainsFunc(c.Path, func(k string) bool { return strings.Contains(k, claimSeparator) }) {
+		t.keys = keysOf(key{of: ofClaim, name: strings.Join(c.Path, claimSeparator)}, c.Is)
+	}
 }
 
 func (c *claimTest) holds(claims []Claims, perhaps bool) bool {
@@ -73,27 +77,35 @@ func (c *claimTest) value(v any, perhaps bool) bool {
 }
 
 func (c *claimTest) scalar(v any, perhaps bool) bool {
-	var text string
 	switch v := v.(type) {
 	case string:
 		return c.is.Matches(v) && (!c.numbers || perhaps)
-	case float64:
+	case float64, json.Number:
 		if !c.numbers && !c.present && !perhaps {
 			return false
 		}
-		text = strconv.FormatFloat(v, 'f', -1, 64)
-	case json.Number:
-		if !c.numbers && !c.present && !perhaps {
-			return false
-		}
-		text = v.String()
 	case bool:
 		if !c.present && !perhaps {
 			return false
 		}
-		text = strconv.FormatBool(v)
 	default:
-		return c.present && v != nil || perhaps && c.present
+		return c.present && (v != nil || perhaps)
 	}
+	text, _ := written(v)
 	return c.is.Matches(text)
+}
+
+// written is a string, number or truth value as text.
+func written(v any) (text string, ok bool) {
+	switch v := v.(type) {
+	case string:
+		return v, true
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64), true
+	case json.Number:
+		return v.String(), true
+	case bool:
+		return strconv.FormatBool(v), true
+	}
+	return "", false
 }

@@ -43,12 +43,16 @@ type test struct {
 	low      uint16
 	high     uint16
 	set      map[string]struct{} // of kinds pathIn and peerIn
+	nets     *networks           // of kinds sourceIn, clientIn and localIn
 }
 
 // Kinds that several conditions are made one of.
 const (
 	pathIn ConditionKind = 100 + iota
 	peerIn
+	sourceIn
+	clientIn
+	localIn
 )
 
 // facts are what a request may lack.
@@ -107,7 +111,7 @@ func (c *Condition) ready(depth int, f *faults) (t test) {
 		is, err := pathString(c.Is)
 		t.readyString(is, err, f)
 		t.whole = strings.Contains(is.Value, ";")
-		t.keys = keysOf(ofPath, is)
+		t.keys = keysOf(key{of: ofPath}, is)
 	case PathFits:
 		t.needs = aPath
 		if c.Is.Kind != match.Exact || c.Is.IgnoreCase {
@@ -127,23 +131,27 @@ func (c *Condition) ready(depth int, f *faults) (t test) {
 		}
 		t.readyString(c.Is, noRange(c.Is), f)
 		if !t.any {
-			t.keys = keysOf(ofPeer, c.Is)
+			t.keys = keysOf(key{of: ofPeer}, c.Is)
 		}
-	case SourceIn, RemoteIn:
-		t.needs = aSource
-		t.readyNet(c.Net, f)
+	case SourceIn:
+		t.readyNet(c.Net, aSource, ofSource, f)
+	case RemoteIn:
+		t.readyNet(c.Net, aSource, ofClient, f)
 	case LocalIn:
-		t.needs = aLocal
-		t.readyNet(c.Net, f)
+		t.readyNet(c.Net, aLocal, ofLocal, f)
 	case LocalPort:
 		t.needs = aLocal
 		if t.low, t.high = c.Low, c.High; t.low > t.high {
 			f.add("port: %d is above %d", t.low, t.high)
 		}
+		t.keys = keysOfPorts(t.low, t.high)
 	case ServerName:
 		is := c.Is
 		is.IgnoreCase = is.IgnoreCase || is.Kind != match.Regex
 		t.readyString(is, noRange(is), f)
+		if is.Kind != match.Regex { // it is as the peer has written it
+			t.keys = keysOf(key{of: ofServerName}, match.String{Kind: is.Kind, Value: match.ToLower(is.Value)})
+		}
 	case ClaimIs:
 		t.needs = aRequest
 		t.readyClaim(c, f)
@@ -184,7 +192,8 @@ func (t *test) readyParts(c *Condition, depth int, f *faults) {
 }
 
 func gatherAll(of []test) []test {
-	return gather(gather(of, PathIs, pathIn, ofPath), Authentic, peerIn, ofPeer)
+	of = gather(gather(of, PathIs, pathIn, ofPath), Authentic, peerIn, ofPeer)
+	return gatherNets(gatherNets(gatherNets(of, SourceIn, sourceIn), RemoteIn, clientIn), LocalIn, localIn)
 }
 
 // gather makes one test of those that ask for an exact string each.
@@ -210,6 +219,29 @@ func gather(of []test, kind, in ConditionKind, what subject) []test {
 		}
 	}
 	one.keys = keysOfSet(what, one.set)
+	return append(rest, one)
+}
+
+// gatherNets makes one test of those that ask for a range of addresses each.
+func gatherNets(of []test, kind, in ConditionKind) []test {
+	one := test{kind: in, weight: 1}
+	ranges := map[netip.Prefix][]int32{}
+	var union keys
+	var rest []test
+	for i := range of {
+		if of[i].kind == kind && !of[i].mapped && of[i].net.IsValid() {
+			one.needs |= of[i].needs
+			ranges[of[i].net] = nil
+			union = append(union, of[i].keys[0]...)
+		} else {
+			rest = append(rest, of[i])
+		}
+	}
+	if len(union) < fewest {
+		return of
+	}
+	nets := newNetworks(ranges)
+	one.nets, one.keys = &nets, []keys{union}
 	return append(rest, one)
 }
 
@@ -264,7 +296,8 @@ func noRange(is match.String) error {
 	return nil
 }
 
-func (t *test) readyNet(p netip.Prefix, f *faults) {
+func (t *test) readyNet(p netip.Prefix, needs facts, of subject, f *faults) {
+	t.needs = needs
 	if !p.IsValid() {
 		f.add("address range: is none")
 		return
@@ -274,6 +307,7 @@ func (t *test) readyNet(p netip.Prefix, f *faults) {
 	}
 	t.net = p.Masked()
 	t.mapped = t.net.Addr().Is6() && t.net.Contains(netip.AddrFrom16([16]byte{10: 0xff, 11: 0xff}))
+	t.keys = keysOfNet(of, t.net, t.mapped)
 }
 
 // holds asks the test.
@@ -309,6 +343,12 @@ func (t *test) holds(s *sight, perhaps bool) bool {
 		return t.inNet(s.client, perhaps)
 	case LocalIn:
 		return t.inNet(s.local, perhaps)
+	case sourceIn:
+		return t.nets.narrowest(s.source) >= 0
+	case clientIn:
+		return t.nets.narrowest(s.client) >= 0
+	case localIn:
+		return t.nets.narrowest(s.local) >= 0
 	case LocalPort:
 		return t.low <= s.r.Local.Port() && s.r.Local.Port() <= t.high
 	case ServerName:

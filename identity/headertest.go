@@ -64,8 +64,12 @@ func (t *test) readyHeader(c *Condition, f *faults) {
 	}
 	t.readyString(is, err, f)
 	h.is = t.is
-	if h.part == aLine && is.Kind == match.Exact && !h.invert && !h.missing && !h.hop {
-		t.keys = []keys{{{of: ofHeader, name: h.name, text: is.Value}}}
+	switch {
+	case h.invert:
+	case h.part == theAuthority:
+		t.keys = keysOf(key{of: ofAuthority}, is)
+	case h.part == aLine && !h.missing && !h.hop:
+		t.keys = keysOf(key{of: ofHeader, name: h.name.Lower}, is)
 	}
 }
 

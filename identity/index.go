@@ -1,63 +1,58 @@
 package identity
 
 import (
-	"regexp/syntax"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/weftmesh/weft/internal/match"
 )
 
-// An index leads to the policies that can name a request. A policy that is only for paths, or peers, of which a part is known is found by that
-// part; the others are rest. Each list is in the order of the policies.
+// An index leads to the policies that can name a request. A policy that is only for paths, or peers, addresses and so on, of which something is
+// known is found by that; the others are rest. Each list is in the order of the policies.
 type index struct {
 	by       map[key][]int32
-	lengths  [2][3][]int // of beginnings and endings, by subject and kind
+	nets     [subjects]networks
+	lengths  [subjects][2][]int // of beginnings and endings
 	headers  []match.HeaderName
+	claims   []claimPath
 	segments bool // some keys are segments of names
+	servers  bool // some are of server names
 	rest     []int32
 	dearest  int // weight of the policies that one request can lead to, at worst
 }
 
-// A key is what a string has whenever a test holds for it.
-type key struct {
-	of   subject
-	kind keyKind
-	name match.HeaderName // of a header
-	text string
+// A claimPath leads to a claim.
+type claimPath struct {
+	name string
+	path []string
 }
 
-// A subject is what a key is of.
-type subject uint8
-
-const (
-	ofPath subject = iota
-	ofPeer
-	ofHeader // whose keys are entire
-)
-
-type keyKind uint8
-
-const (
-	entire keyKind = iota
-	beginning
-	ending
-	segment // between slashes; of peers alone, as who calls chooses how many segments a path has
-)
-
-// keys are such that a test holds only where one of them is.
-type keys []key
-
-// mostKeys is how many keys a policy is worth.
-const mostKeys = 512
-
 func indexed(policies []policy) index {
-	x := index{by: map[key][]int32{}}
 	choices := make([][]keys, len(policies))
-	count := map[key]int{}
 	for i := range policies {
-		choices[i] = slices.Concat(keysOfAny(policies[i].permissions), keysOfAny(policies[i].principals))
-		for _, ks := range choices[i] {
+		all := slices.Concat(keysOfAny(policies[i].permissions), keysOfAny(policies[i].principals))
+		choices[i] = slices.DeleteFunc(all, func(ks keys) bool { return len(ks) > mostKeys })
+	}
+	x := indexedBy(policies, choices)
+	if x.dearest <= mostSteps {
+		return x
+	}
+	for i := range choices {
+		choices[i] = slices.DeleteFunc(choices[i], func(ks keys) bool { return slices.ContainsFunc(ks, key.many) })
+	}
+	if bounded := indexedBy(policies, choices); bounded.dearest < x.dearest {
+		return bounded
+	}
+	return x
+}
+
+// indexedBy leads to each policy by the one of its choices that leads to the fewest others.
+func indexedBy(policies []policy, choices [][]keys) index {
+	x := index{by: map[key][]int32{}}
+	count := map[key]int{}
+	for _, some := range choices {
+		for _, ks := range some {
 			for _, k := range ks {
 				count[k]++
 			}
@@ -73,7 +68,7 @@ func indexed(policies []policy) index {
 	for i := range policies {
 		weight := policies[i].weight()
 		total += weight
-		if choices[i] = slices.DeleteFunc(choices[i], func(ks keys) bool { return len(ks) > mostKeys }); len(choices[i]) == 0 {
+		if len(choices[i]) == 0 {
 			x.rest = append(x.rest, int32(i))
 			x.dearest += weight
 			continue
@@ -87,6 +82,7 @@ func indexed(policies []policy) index {
 		}
 	}
 	x.dearest = min(total, x.dearest+x.measure(weights))
+	x.spread()
 	return x
 }
 
@@ -99,27 +95,17 @@ func (x *index) measure(weights map[key]int) (sum int) {
 	}
 	heaviest := map[group]int{}
 	for k, weight := range weights {
-		if k.of == ofHeader { // who calls chooses how many values it has
-			sum += weight
-			if !slices.Contains(x.headers, k.name) {
-				x.headers = append(x.headers, k.name)
-			}
-			continue
-		}
-		g := group{k.of, k.kind, len(k.text)}
-		switch k.kind {
-		case segment:
-			x.segments = true
+		x.note(k)
+		switch {
+		case k.many() || k.kind == segment:
 			sum += weight
 			continue
-		case entire:
-			g.length = 0
+		case k.kind == entire:
+			heaviest[group{of: k.of}] = max(heaviest[group{of: k.of}], weight)
 		default:
-			if lengths := &x.lengths[k.of][k.kind]; !slices.Contains(*lengths, len(k.text)) {
-				*lengths = append(*lengths, len(k.text))
-			}
+			g := group{k.of, k.kind, len(k.text) + k.net.Bits()}
+			heaviest[g] = max(heaviest[g], weight)
 		}
-		heaviest[g] = max(heaviest[g], weight)
 	}
 	for _, weight := range heaviest {
 		sum += 2 * weight // a path is looked up with and without parameters
@@ -127,9 +113,58 @@ func (x *index) measure(weights map[key]int) (sum int) {
 	return sum
 }
 
+// note has k looked up.
+func (x *index) note(k key) {
+	switch k.of {
+	case ofServerName:
+		x.servers = true
+	case ofHeader:
+		if is := match.Named(k.name); !slices.Contains(x.headers, is) {
+			x.headers = append(x.headers, is)
+		}
+	case ofClaim:
+		if !slices.ContainsFunc(x.claims, func(c claimPath) bool { return c.name == k.name }) {
+			x.claims = append(x.claims, claimPath{k.name, strings.Split(k.name, claimSeparator)})
+		}
+	}
+	switch k.kind {
+	case segment:
+		x.segments = true
+	case beginning, ending:
+		if lengths := &x.lengths[k.of][k.kind-beginning]; !slices.Contains(*lengths, len(k.text)) {
+			*lengths = append(*lengths, len(k.text))
+		}
+	}
+}
+
+// spread moves what is of ranges to where addresses lead to it.
+func (x *index) spread() {
+	var of [subjects]map[netip.Prefix][]int32
+	for k, some := range x.by {
+		if k.kind != within {
+			continue
+		}
+		if of[k.of] == nil {
+			of[k.of] = map[netip.Prefix][]int32{}
+		}
+		of[k.of][k.net] = some
+		delete(x.by, k)
+	}
+	for i := range of {
+		x.nets[i] = newNetworks(of[i])
+	}
+}
+
 // lead has the lists tried of the policies that can name the request. It reports whether it could tell which these are.
 func (x *index) lead(s *sight, try func([]int32)) bool {
 	try(x.rest)
+	if s.known&aSource != 0 {
+		x.nets[ofSource].lead(s.source, try)
+		x.nets[ofClient].lead(s.client, try)
+	}
+	if s.known&aLocal != 0 {
+		x.nets[ofLocal].lead(s.local, try)
+	}
 	if len(x.by) == 0 {
 		return true
 	}
@@ -139,129 +174,84 @@ func (x *index) lead(s *sight, try func([]int32)) bool {
 			if n++; n > mostReadings {
 				return false
 			}
-			try(x.by[key{of: ofHeader, name: name, text: reading}])
+			x.lookUp(key{of: ofHeader, name: name.Lower}, reading, try)
 		}
+	}
+	for _, c := range x.claims {
+		x.onClaim(c, s.r.Claims, try)
+	}
+	if s.known&aLocal != 0 {
+		try(x.by[key{of: ofPort, port: s.r.Local.Port()}])
 	}
 	if s.known&aPath != 0 {
-		x.lookUp(ofPath, s.r.Path, try)
+		x.lookUp(key{of: ofPath}, s.r.Path, try)
 		if len(s.bare) != len(s.r.Path) {
-			x.lookUp(ofPath, s.bare, try)
+			x.lookUp(key{of: ofPath}, s.bare, try)
 		}
 	}
+	if s.known&anAuthority != 0 {
+		x.lookUp(key{of: ofAuthority}, s.r.Authority, try)
+	}
+	if name := s.serverName(); x.servers {
+		x.lookUp(key{of: ofServerName}, match.ToLower(name), try)
+	}
 	if s.authentic {
-		x.lookUp(ofPeer, s.name, try)
+		x.onPeer(s.name, try)
 		for _, name := range s.names {
-			x.lookUp(ofPeer, name, try)
+			x.onPeer(name, try)
 		}
 	}
 	return true
 }
 
-func (x *index) lookUp(of subject, text string, try func([]int32)) {
-	try(x.by[key{of: of, text: text}])
-	for _, n := range x.lengths[of][beginning] {
-		if n <= len(text) {
-			try(x.by[key{of: of, kind: beginning, text: text[:n]}])
-		}
-	}
-	for _, n := range x.lengths[of][ending] {
-		if n <= len(text) {
-			try(x.by[key{of: of, kind: ending, text: text[len(text)-n:]}])
-		}
-	}
-	for more := of == ofPeer && x.segments; more; {
-		var name string
-		name, text, more = strings.Cut(text, "/")
-		try(x.by[key{of: of, kind: segment, text: name}])
+func (x *index) onPeer(name string, try func([]int32)) {
+	x.lookUp(key{of: ofPeer}, name, try)
+	for more := x.segments; more; {
+		var one string
+		one, name, more = strings.Cut(name, "/")
+		try(x.by[key{of: ofPeer, kind: segment, text: one}])
 	}
 }
 
-// keysOfAny are the choices there are for tests one of which holds.
-func keysOfAny(of []test) []keys {
-	var union keys
-	for i := range of {
-		if len(of[i].keys) == 0 {
-			return nil
-		}
-		union = append(union, of[i].keys[0]...)
-	}
-	if len(of) == 1 {
-		return of[0].keys
-	}
-	return []keys{union}
-}
-
-// keysOfAll are the choices there are for tests all of which hold.
-func keysOfAll(of []test) (out []keys) {
-	for i := range of {
-		out = append(out, of[i].keys...)
-	}
-	return out
-}
-
-func keysOfSet(of subject, set map[string]struct{}) []keys {
-	var all keys
-	for text := range set {
-		all = append(all, key{of: of, text: text})
-	}
-	return []keys{all}
-}
-
-// keysOf are the choices there are for a string, the best first.
-func keysOf(of subject, is match.String) (out []keys) {
-	if is.IgnoreCase && is.Kind != match.Regex {
-		return nil
-	}
-	switch is.Kind {
-	case match.Exact:
-		return []keys{{{of: of, text: is.Value}}}
-	case match.Prefix:
-		return []keys{{{of: of, kind: beginning, text: is.Value}}}
-	case match.Suffix:
-		return []keys{{{of: of, kind: ending, text: is.Value}}}
-	case match.Contains:
-		return keysWithin(of, is.Value)
-	case match.Regex:
-		return keysOfRegex(of, is.Value)
-	}
-	return nil
-}
-
-// keysWithin are the segments that are in text whole.
-func keysWithin(of subject, text string) (out []keys) {
-	names := strings.Split(text, "/")
-	if of != ofPeer || len(names) < 3 {
-		return nil
-	}
-	for _, name := range names[1 : len(names)-1] {
-		out = append(out, keys{{of: of, kind: segment, text: name}})
-	}
-	slices.Reverse(out)
-	return out
-}
-
-// keysOfRegex are of the text that is in whatever an expression matches.
-func keysOfRegex(of subject, expr string) (out []keys) {
-	re, err := syntax.Parse(expr, syntax.Perl)
-	if err != nil {
-		return nil
-	}
-	parts := []*syntax.Regexp{re}
-	if re.Op == syntax.OpConcat {
-		parts = re.Sub
-	}
-	for i, part := range parts {
-		if part.Op != syntax.OpLiteral || part.Flags&syntax.FoldCase != 0 {
+// onClaim looks up all that a claim can be taken for.
+func (x *index) onClaim(c claimPath, claims []Claims, try func([]int32)) {
+	for i := range claims {
+		v, ok := walk(claims[i].Payload, c.path)
+		if !ok {
 			continue
 		}
-		text := string(part.Rune)
-		out = append(out, keysWithin(of, text)...)
-		if i == len(parts)-1 {
-			out = append(out, keys{{of: of, kind: ending, text: text}})
+		list, isList := v.([]any)
+		if !isList {
+			x.onScalar(c.name, v, try)
 		}
-		if i == 0 {
-			out = append(out, keys{{of: of, kind: beginning, text: text}})
+		for _, element := range list {
+			x.onScalar(c.name, element, try)
 		}
 	}
-	return out
+}
+
+func (x *index) onScalar(name string, v any, try func([]int32)) {
+	if text, ok := written(v); ok {
+		x.lookUp(key{of: ofClaim, name: name}, text, try)
+	}
+}
+
+// lookUp looks up a text and how it begins and ends. k is what else a key has.
+func (x *index) lookUp(k key, text string, try func([]int32)) {
+	k.text = text
+	try(x.by[k])
+	k.kind = beginning
+	for _, n := range x.lengths[k.of][0] {
+		if n <= len(text) {
+			k.text = text[:n]
+			try(x.by[k])
+		}
+	}
+	k.kind = ending
+	for _, n := range x.lengths[k.of][1] {
+		if n <= len(text) {
+			k.text = text[len(text)-n:]
+			try(x.by[k])
+		}
+	}
 }
