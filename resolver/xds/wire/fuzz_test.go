@@ -3,6 +3,7 @@ package wire
 import (
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -22,6 +23,16 @@ func fuzz[T any](f *testing.F, kind, typeURL string, seed func(gen) T, clean fun
 	for _, file := range files {
 		for _, a := range readDump(f, file).resources(f, kind) {
 			f.Add(a.GetValue())
+		}
+	}
+	for _, k := range slices.Concat(badKinds, badGuards) {
+		for _, c := range k.cases {
+			switch {
+			case kind == "cds" && k.cluster != nil:
+				f.Add(clusterText(f, `name: "c" type: EDS eds_cluster_config { eds_config { ads {} } } `+k.cluster(c.text)).GetValue())
+			case kind == "lds" && k.listener != nil:
+				f.Add(listenerText(f, `name: "l" address { socket_address { address: "127.0.0.1" port_value: 1 } } `+k.listener(c.text)).GetValue())
+			}
 		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
