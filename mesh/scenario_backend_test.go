@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -20,11 +22,14 @@ import (
 
 	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/mesh"
+	"github.com/weftmesh/weft/mesh/meshtest"
 )
 
 // A backend is an instance of a scenario's service, which answers with its name.
 type backend struct {
 	name    string
+	addr    string
+	log     gossip
 	next    string               // the service that it calls first; empty if none
 	caller  *caller              // which does so
 	code    atomic.Int64         // HTTP status, 0 for 200
@@ -43,20 +48,20 @@ type gate struct {
 	open chan struct{}
 }
 
-func (s *stage) backend(name, service, next string, labels map[string]string) {
+func (s *stage) backend(kit *meshtest.Kit, name, service, next string, labels map[string]string) {
 	b := &backend{name: name, next: next, ended: make(chan struct{})}
 	region, zone, _ := strings.Cut(labels[":locality"], "/")
 	delete(labels, ":locality")
-	kit := s.kit.In(balancer.Locality{Region: region, Zone: zone})
+	kit = kit.In(balancer.Locality{Region: region, Zone: zone}).With(mesh.WithLogger(slog.New(slog.NewJSONHandler(&b.log, nil))))
 	b.end = sync.OnceFunc(func() { close(b.ended) })
 	if next != "" {
-		b.caller = s.newCaller(s.kit.Mesh(mesh.WithService(service, labels), mesh.WithOutbound(mesh.RegistryOnly)))
+		b.caller = s.newCaller(s.kit.Mesh(append(s.identity(service), mesh.WithService(service, labels), mesh.WithOutbound(mesh.RegistryOnly))...))
 	}
 	s.t.Cleanup(b.release)
 	if s.protocol == "grpc" {
-		_, b.stop = kit.GRPCBackend(service, labels, func(srv *grpc.Server) { srv.RegisterService(b.desc(), nil) }, grpc.UnknownServiceHandler(b.serveStream))
+		b.addr, b.stop = kit.GRPCBackend(service, labels, func(srv *grpc.Server) { srv.RegisterService(b.desc(), nil) }, grpc.UnknownServiceHandler(b.serveStream))
 	} else {
-		_, b.stop = kit.HTTPBackend(service, labels, b)
+		b.addr, b.stop = kit.HTTPBackend(service, labels, b)
 	}
 	shut := b.stop
 	b.stop = func() { b.end(); shut() }
@@ -144,6 +149,7 @@ func look(ctx context.Context, h func(name string) string) string {
 	if v := h("x-weft-criticality"); v != "" {
 		out += v + "\n"
 	}
+	out += proofs(ctx, h)
 	if deadline, ok := ctx.Deadline(); ok {
 		within, left := 15*time.Second, time.Until(deadline)
 		for within < left {
@@ -192,6 +198,9 @@ func (b *backend) serveStream(_ any, stream grpc.ServerStream) error {
 		return err
 	}
 	method, _ := grpc.MethodFromServerStream(stream)
+	if method == authv3.Authorization_Check_FullMethodName {
+		return stream.SendMsg(b.authorize())
+	}
 	reply, err := b.answerGRPC(stream.Context(), method)
 	if err != nil {
 		return err

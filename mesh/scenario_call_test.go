@@ -23,8 +23,9 @@ import (
 
 // A caller is a process that calls.
 type caller struct {
-	mesh     *mesh.Mesh
 	protocol string
+	door     http.RoundTripper
+	options  []grpc.DialOption
 
 	mu    sync.Mutex
 	conns map[string]*grpc.ClientConn
@@ -37,14 +38,14 @@ func (s *stage) caller(said map[string]string) *caller {
 		name = "caller"
 	}
 	if s.callers[name] == nil {
-		s.callers[name] = s.newCaller(s.kit.Mesh(mesh.WithService(name, map[string]string{"app": name}),
-			mesh.WithOutbound(mesh.RegistryOnly), mesh.WithControlServer(s.link.addr), s.metered))
+		options := []mesh.Option{mesh.WithService(name, map[string]string{"app": name}), mesh.WithOutbound(mesh.RegistryOnly), mesh.WithControlServer(s.link.addr), s.metered}
+		s.callers[name] = s.newCaller(s.kit.Mesh(append(options, s.identity(name)...)...))
 	}
 	return s.callers[name]
 }
 
 func (s *stage) newCaller(m *mesh.Mesh) *caller {
-	c := &caller{mesh: m, protocol: s.protocol, conns: map[string]*grpc.ClientConn{}}
+	c := &caller{protocol: s.protocol, door: m.RoundTripper(), options: m.DialOptions(), conns: map[string]*grpc.ClientConn{}}
 	s.t.Cleanup(func() {
 		for _, conn := range c.conns {
 			conn.Close()
@@ -61,6 +62,7 @@ type answer struct {
 }
 
 func (s *stage) ask(service, path string, said map[string]string) answer {
+	s.present(said)
 	return s.caller(said).ask(service, path, said)
 }
 
@@ -101,7 +103,7 @@ func (c *caller) askHTTP(ctx context.Context, service, path string, said map[str
 			req.Header.Set(k, v)
 		}
 	}
-	resp, err := (&http.Client{Transport: c.mesh.RoundTripper()}).Do(req)
+	resp, err := (&http.Client{Transport: c.door}).Do(req)
 	if err != nil {
 		return answer{err: err}
 	}
@@ -136,7 +138,7 @@ func (c *caller) askGRPC(ctx context.Context, service, path string, said map[str
 	}
 	var reply wrapperspb.StringValue
 	var header, trailer metadata.MD
-	a.err = conn.Invoke(ctx, path, &emptypb.Empty{}, &reply, grpc.Header(&header), grpc.Trailer(&trailer))
+	a.err = conn.Invoke(ctx, path, &emptypb.Empty{}, &reply, grpc.Header(&header), grpc.Trailer(&trailer), grpc.WaitForReady(said[":patient"] != ""))
 	a.who, a.header = reply.GetValue(), metadata.Join(header, trailer)
 	return a
 }
@@ -145,7 +147,7 @@ func (c *caller) conn(service string) (*grpc.ClientConn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conns[service] == nil {
-		conn, err := grpc.NewClient("mesh:///"+service, c.mesh.DialOptions()...)
+		conn, err := grpc.NewClient("mesh:///"+service, c.options...)
 		if err != nil {
 			return nil, err
 		}
@@ -220,7 +222,7 @@ func (a answer) words() string {
 				kind += "age=…"
 			}
 			out = append(out, name+": "+kind)
-		case strings.HasPrefix(name, "x-ratelimit-"), strings.HasPrefix(name, "x-envoy-"), strings.HasPrefix(name, "x-weft-"):
+		case name == "www-authenticate", strings.HasPrefix(name, "x-ratelimit-"), strings.HasPrefix(name, "x-envoy-"), strings.HasPrefix(name, "x-weft-"):
 			out = append(out, name+": "+value)
 		}
 	}

@@ -1,6 +1,7 @@
 package mesh_test
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"maps"
@@ -32,10 +33,13 @@ var update = flag.Bool("update", false, "rewrite the expected lines of scenarios
 // PROTOCOL within a word stands for http or grpc, and a command after [http] or [grpc] is for that protocol alone. The commands:
 //
 //	apply FILE...                        makes the files the whole configuration
+//	secure                               comes first: all have identities, SERVICE.NAMESPACE that of its service account
 //	cut                                  takes the control server from the callers
 //	backend NAME SERVICE [label=value]   starts an instance that answers with its name
 //	hop NAME SERVICE NEXT [label=value]  starts one that calls the service NEXT first, and says so: name>answer
 //	stop NAME                            shuts an instance down in good order
+//	replace NAME ANOTHER SERVICE [l=v]   the same, and starts one of another service at its address
+//	token NAME [claim=value]             makes a token, good for an hour; a value with commas is a list
 //	fail NAME CODE                       makes an instance answer with an HTTP status (gRPC: the code it stands for); 200 heals it
 //	slow NAME DURATION                   makes an instance wait before it answers
 //	hold NAME                            makes an instance keep its calls waiting, but for those of /a/health
@@ -45,17 +49,23 @@ var update = flag.Bool("update", false, "rewrite the expected lines of scenarios
 //	end                                  waits for all that were begun and prints what they came to
 //	warm SERVICE PATH NAME... [h=v]      calls until each of these has answered: connections are made
 //	call SERVICE PATH N [h=v]            calls N times and prints who answered, or why nobody did
+//	answered SERVICE PATH N [h=v]        the same, whyever nobody did
+//	stranger NAME PATH N [h=v]           calls an instance at its address in plaintext, not being of the mesh
 //	share SERVICE PATH N [h=v]           the same, as shares rounded to tens of percent
 //	answer SERVICE PATH [h=v]            calls once and prints the headers by which the mesh speaks, too; … is a number that time changes
 //	flags                                prints the response flags of the calls that have ended since it was last asked
 //	reached NAME                         prints how many calls have reached an instance since it was last asked
 //	seen NAME                            prints what the last of them was like
+//	said NAME                            prints what an instance has logged of callers since it was last asked, each thing once
 //
 // An instance with :locality=REGION/ZONE runs there. [h=v] are headers that the calls have, and
 //
 //	:method=GET      the HTTP method in place of POST
 //	:timeout=20s     the caller's own deadline
 //	:from=NAME       calls as another process, of the service NAME
+//	:patient=yes     waits for a connection (gRPC)
+//	:token=NAME      with a token that was made
+//	:as=ID           a stranger's TLS, by a certificate of that SPIFFE ID that another authority has signed
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/scenarios/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -80,11 +90,13 @@ type stage struct {
 	archive  *txtar.Archive
 	protocol string
 	kit      *meshtest.Kit
+	secure   bool
 	link     *link // of the callers to the control server
 	reader   *sdkmetric.ManualReader
 	metered  mesh.Option
 	callers  map[string]*caller
 	backends map[string]*backend
+	tokens   map[string]string
 
 	running int            // calls that were begun and are not known to have ended
 	ended   chan string    // how they end
@@ -96,8 +108,13 @@ type stage struct {
 const patience = time.Minute
 
 func newStage(t *testing.T, archive *txtar.Archive, protocol string) *stage {
-	s := &stage{t: t, archive: archive, protocol: protocol, kit: meshtest.New(t), callers: map[string]*caller{}, backends: map[string]*backend{},
+	s := &stage{t: t, archive: archive, protocol: protocol, callers: map[string]*caller{}, backends: map[string]*backend{}, tokens: map[string]string{},
 		ended: make(chan string, 1000), flagged: map[string]int{}}
+	kit := meshtest.New
+	if s.secure = strings.HasPrefix(string(s.file("script").Data), "secure\n"); s.secure {
+		kit = meshtest.Secure
+	}
+	s.kit = kit(t)
 	s.link = newLink(t, s.kit.Addr())
 	s.reader = sdkmetric.NewManualReader(sdkmetric.WithTemporalitySelector(func(sdkmetric.InstrumentKind) metricdata.Temporality { return metricdata.DeltaTemporality }))
 	s.metered = mesh.WithTelemetry(nil, sdkmetric.NewMeterProvider(sdkmetric.WithReader(s.reader)))
@@ -168,14 +185,19 @@ func (s *stage) command(words []string) string {
 			docs = append(docs, string(s.file(name).Data))
 		}
 		s.kit.Apply(strings.Join(docs, "\n---\n"))
+	case verb == "secure" && len(args) == 0:
 	case verb == "cut" && len(args) == 0:
 		s.link.cut()
 	case verb == "backend" && len(args) == 2:
-		s.backend(args[0], args[1], "", said)
+		s.backend(s.kit, args[0], args[1], "", said)
 	case verb == "hop" && len(args) == 3:
-		s.backend(args[0], args[1], args[2], said)
+		s.backend(s.kit, args[0], args[1], args[2], said)
 	case verb == "stop" && len(args) == 1:
 		s.named(args[0]).stop()
+	case verb == "replace" && len(args) == 3:
+		s.replace(args[0], args[1], args[2], said)
+	case verb == "token" && len(args) == 1:
+		s.tokens[args[0]] = sign(said)
 	case verb == "fail" && len(args) == 2:
 		s.named(args[0]).code.Store(int64(s.number(args[1])))
 	case verb == "slow" && len(args) == 2:
@@ -210,6 +232,19 @@ func (s *stage) command(words []string) string {
 		}
 		s.counted += n
 		return lines(counts, n, verb == "share")
+	case verb == "answered" && len(args) == 3:
+		counts, n := map[string]int{}, s.number(args[2])
+		for range n {
+			counts[cmp.Or(s.ask(args[0], args[1], said).who, "nobody")]++
+		}
+		s.counted += n
+		return lines(counts, n, false)
+	case verb == "stranger" && len(args) == 3:
+		counts, n := map[string]int{}, s.number(args[2])
+		for range n {
+			counts[s.stranger(s.named(args[0]).addr, args[1], said)]++
+		}
+		return lines(counts, n, false)
 	case verb == "answer" && len(args) == 2:
 		a := s.ask(args[0], args[1], said)
 		s.counted++
@@ -220,6 +255,8 @@ func (s *stage) command(words []string) string {
 		return fmt.Sprintln(s.named(args[0]).reached.Swap(0))
 	case verb == "seen" && len(args) == 1:
 		return s.named(args[0]).seen.Load().(string)
+	case verb == "said" && len(args) == 1:
+		return s.named(args[0]).log.said()
 	default:
 		s.t.Fatalf("no such command: %q", words)
 	}
@@ -253,6 +290,7 @@ func (s *stage) duration(word string) time.Duration {
 // begin begins a call.
 func (s *stage) begin(service, path string, said map[string]string) {
 	s.running++
+	s.present(said)
 	c := s.caller(said)
 	go func() { s.ended <- c.ask(service, path, said).how() }()
 }

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -41,6 +42,8 @@ type Kit struct {
 	source *source
 
 	locality balancer.Locality // of backends
+	addr     string            // where they listen
+	options  []mesh.Option     // of members
 	secure   bool              // all members have an identity
 }
 
@@ -138,7 +141,7 @@ func (k *Kit) Mesh(opts ...mesh.Option) *mesh.Mesh {
 	if k.secure {
 		all = append(all, mesh.WithIdentity(k.Identity("default", "default")))
 	}
-	m, err := mesh.New(context.Background(), append(all, opts...)...)
+	m, err := mesh.New(context.Background(), slices.Concat(all, k.options, opts)...)
 	if err != nil {
 		k.t.Fatal("meshtest:", err)
 	}
@@ -154,6 +157,20 @@ func (k *Kit) Mesh(opts ...mesh.Option) *mesh.Mesh {
 func (k *Kit) In(l balancer.Locality) *Kit {
 	there := *k
 	there.locality = l
+	return &there
+}
+
+// At is the same kit, but that a backend it starts listens at the address, in place of a free port of loopback.
+func (k *Kit) At(addr string) *Kit {
+	there := *k
+	there.addr = addr
+	return &there
+}
+
+// With is the same kit, but that the members it makes, backends included, have these options too.
+func (k *Kit) With(opts ...mesh.Option) *Kit {
+	there := *k
+	there.options = slices.Concat(k.options, opts)
 	return &there
 }
 
@@ -204,7 +221,7 @@ func (k *Kit) Registered(ctx context.Context, addr string) error {
 
 func (k *Kit) serve(m *mesh.Mesh, serve func(net.Listener) error, end func()) (addr string, stop func()) {
 	k.t.Helper()
-	ln, err := m.Listen("tcp", "127.0.0.1:0")
+	ln, err := m.Listen("tcp", cmp.Or(k.addr, "127.0.0.1:0"))
 	if err != nil {
 		k.t.Fatal("meshtest:", err)
 	}
