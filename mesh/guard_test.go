@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -200,10 +202,16 @@ func TestHandlersSeeWhatWasVerified(t *testing.T) {
 	}
 }
 
-// A stream ends when its caller may not make it any more, wherever its handler waits.
+// A stream ends when its caller may not make it any more, wherever its handler waits, and whether or not there were rules when it began.
 func TestStreamsAreCut(t *testing.T) {
+	for name, before := range map[string]identity.Guard{"rules": only(aliceID), "no rules": {}} {
+		t.Run(name, func(t *testing.T) { streamsAreCut(t, before) })
+	}
+}
+
+func streamsAreCut(t *testing.T, before identity.Guard) {
 	ended := make(chan error, 3)
-	p := newParty(t, strictly(only(aliceID)), func(w http.ResponseWriter, r *http.Request) {
+	p := newParty(t, strictly(before), func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/events":
 			http.NewResponseController(w).Flush()
@@ -334,6 +342,49 @@ func TestFromPlaintextToStrict(t *testing.T) {
 	eventually(t, "calls over TLS alone", secure)
 	stop()
 	callers.Wait()
+}
+
+// Who spoke plaintext before that was a thing to tell of is told of, too, and for as long as he is there.
+func TestPlaintextIsReported(t *testing.T) {
+	f := newFleet(resolver.Inbound{TLS: identity.ServerTLS{Mode: identity.Disable}})
+	server := f.member(t, identitytest.New(t, "td").Source(ledgerID))
+	var s servedBy
+	s.web(t, server, nil)
+	plain := func() (n uint64, last time.Time) {
+		rec := httptest.NewRecorder()
+		server.DebugHandler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/?format=json", nil))
+		var belief struct {
+			Inbounds []struct {
+				Plaintext []struct {
+					Connections uint64
+					Last        time.Time
+				}
+			}
+		}
+		if err := json.Unmarshal(rec.Body.Bytes(), &belief); err != nil {
+			t.Fatal(err)
+		}
+		if len(belief.Inbounds) == 0 || len(belief.Inbounds[0].Plaintext) == 0 {
+			return 0, last
+		}
+		p := belief.Inbounds[0].Plaintext[0]
+		return p.Connections, p.Last
+	}
+	client := &http.Transport{}
+	defer client.CloseIdleConnections()
+	if code, _, err := get(patiently(t), client, "http://"+s.addr); code != http.StatusOK {
+		t.Fatal(code, err)
+	}
+	if n, _ := plain(); n != 0 {
+		t.Errorf("where nothing else is spoken, %d connections are told of", n)
+	}
+	f.demand(resolver.Inbound{TLS: identity.ServerTLS{Mode: identity.Permissive}})
+	eventually(t, "a connection from before", func() bool { n, _ := plain(); return n == 1 })
+	_, first := plain()
+	f.demand(resolver.Inbound{TLS: identity.ServerTLS{Mode: identity.Permissive}, Guard: only(aliceID)}) // another review
+	eventually(t, "it is there still", func() bool { n, last := plain(); return n == 1 && last.After(first) })
+	client.CloseIdleConnections()
+	eventually(t, "it has gone", func() bool { _, one := plain(); _, two := plain(); return one.Equal(two) })
 }
 
 // A revoked identity is refused on connections that are there, which end, and gets no other.

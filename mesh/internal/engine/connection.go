@@ -37,6 +37,7 @@ type Connection struct {
 	streams atomic.Int64 // of these, those that last as long as the peers like
 	since   atomic.Int64 // when it was asked to end, in UnixNano; 0 if it was not
 	moved   uint64       // what Moved was when it was last looked at; of the sweep alone
+	noted   atomic.Bool  // as one over plaintext
 }
 
 // Leaving reports whether the connection is to end as soon as its calls have.

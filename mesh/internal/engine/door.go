@@ -45,8 +45,8 @@ func (in *Inbound) Enter(ctx context.Context, c *Connection) Unwelcome {
 		in.Leave(c)
 		return why
 	}
-	if c.Peer == nil && s.door.Mode == identity.Permissive && in.engine.config.Source != nil {
-		in.plaintext.note(in.engine.config.Logger, in.port, c.Remote)
+	if s.suffers(c) {
+		in.plaintext.note(in.engine.config.Logger, in.port, c)
 	}
 	return Welcome
 }
@@ -93,6 +93,11 @@ func (s *serving) unwanted(c *Connection) Unwelcome {
 		return Revoked
 	}
 	return Welcome
+}
+
+// suffers reports whether the connection may be there, and would not if mutual TLS were demanded.
+func (s *serving) suffers(c *Connection) bool {
+	return !c.Peer.Secure() && s.door.Mode == identity.Permissive && s.engine.config.Source != nil
 }
 
 // connects decides on a connection by the Guard's Connections.

@@ -134,7 +134,7 @@ func (in *Inbound) State() InboundState {
 		Limit:    s.limit(),
 		InFlight: in.active.Count(), Queued: int(in.queue.length.Load()), Faulted: in.faulted.Count(),
 		Overloaded: s.sheds && in.shedder.Overloaded(),
-		Mode:       s.door.Mode, Closed: s.door.Closed, Plaintext: in.plaintext.list(),
+		Mode:       s.door.Mode, Closed: s.door.Closed, Plaintext: in.plaintext.list(&in.connections),
 	}
 	for why := range in.turned {
 		if n := in.turned[why].Load(); n > 0 {

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"log/slog"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -13,7 +12,7 @@ import (
 type PlaintextPeer struct {
 	Addr        netip.Addr
 	Connections uint64
-	Last        time.Time
+	Last        time.Time // when there was one
 }
 
 // mostPeers bounds how many machines are kept apart.
@@ -25,9 +24,12 @@ type plaintext struct {
 	peers map[netip.Addr]*PlaintextPeer
 }
 
-// note counts a connection, and says in the log when it is the first of its machine.
-func (p *plaintext) note(log *slog.Logger, port int, remote *net.TCPAddr) {
-	addr := addrPort(remote).Addr()
+// note counts a connection, once, and says in the log when it is the first of its machine.
+func (p *plaintext) note(log *slog.Logger, port int, c *Connection) {
+	if c.noted.Swap(true) {
+		return
+	}
+	addr := addrPort(c.Remote).Addr()
 	p.mu.Lock()
 	peer := p.peers[addr]
 	first := peer == nil
@@ -50,10 +52,18 @@ func (p *plaintext) note(log *slog.Logger, port int, remote *net.TCPAddr) {
 	}
 }
 
-// list is all that is known, the newest first.
-func (p *plaintext) list() []PlaintextPeer {
+// list is all that is known, the newest first. Of open connections the last is now.
+func (p *plaintext) list(open *connections) []PlaintextPeer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := time.Now()
+	open.each(func(c *Connection) {
+		if c.noted.Load() {
+			if peer := p.peers[addrPort(c.Remote).Addr()]; peer != nil {
+				peer.Last = now
+			}
+		}
+	})
 	out := make([]PlaintextPeer, 0, len(p.peers))
 	for _, peer := range p.peers {
 		out = append(out, *peer)

@@ -75,8 +75,11 @@ func (in *Inbound) recheck() {
 	s := in.current.Load()
 	now := time.Now()
 	in.connections.each(func(c *Connection) {
-		if s.unwanted(c) != Welcome || !s.connects(ctx, c) {
+		switch {
+		case s.unwanted(c) != Welcome || !s.connects(ctx, c):
 			c.dismiss(now)
+		case s.suffers(c): // it may be from before it was permissive
+			in.plaintext.note(in.engine.config.Logger, in.port, c)
 		}
 	})
 	for _, c := range in.streams.list() {

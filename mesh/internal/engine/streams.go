@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -113,20 +114,41 @@ func (s *serving) again(ctx context.Context, c *InboundCall) *Refusal {
 		d = revokedDecision
 	case s.door.Mode == identity.Strict && c.conn != nil && !c.Peer.Secure():
 		return nil // its connection is dealt with, and it is part of that
-	case s.gate == nil || !s.reads || c.trial == nil:
+	case s.gate == nil || !s.reads:
 		return nil
 	default:
+		t, err := s.retry(c)
+		if err != nil {
+			d.Reason = err.Error()
+			break
+		}
 		var ask identity.Asker
 		if s.engine.config.Asker != nil {
 			ask = standing{s.engine.config.Asker}
 		}
-		if d = s.check(ctx, &c.trial.request, ask, nil); d.Allowed {
+		if d = s.check(ctx, &t.request, ask, nil); d.Allowed {
 			return nil
 		}
 	}
 	r := identity.Request{Method: c.Request.Method, Path: c.Request.Path, Peer: c.Peer}
 	s.engine.denials.note(s.port, &r, &d)
 	return refusalOf(&d)
+}
+
+// retry is the call as rules saw it, or would have seen it if there had been any when it was let in. Its path was not given its one form then,
+// and its headers were not looked at: what would not have got to its handler as it did can't be judged.
+func (s *serving) retry(c *InboundCall) (*trial, error) {
+	if c.trial != nil {
+		return c.trial, nil
+	}
+	now := InboundCall{Protocol: c.Protocol, Request: c.Request, Peer: c.Peer, Local: c.Local, Remote: c.Remote}
+	if err := now.normalize(); err != nil {
+		return nil, err
+	}
+	if now.Request.Path != c.Request.Path || now.Request.Authority != c.Request.Authority || s.mimics(c) {
+		return nil, errors.New("the call was let in before there were rules, in a form that they don't see")
+	}
+	return now.try(), nil
 }
 
 // A standing Asker lets through what it can't ask about.
