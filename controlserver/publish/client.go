@@ -6,10 +6,12 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
+	"github.com/weftmesh/weft/controlserver/catalog"
 	"github.com/weftmesh/weft/resolver/xds/wire"
 )
 
@@ -122,6 +124,10 @@ func (c Client) key(labelled, accounted bool) string {
 		for _, f := range c.Inbound {
 			parts = append(parts, fmt.Sprint(f))
 		}
+	}
+	if c.Dialect.isGRPC() { // whose servers are told one way of TLS or the other
+		can := (catalog.Endpoint{Labels: c.Labels, ServiceAccount: c.ServiceAccount}).MutualTLS()
+		parts = append(parts, strconv.FormatBool(can))
 	}
 	if accounted {
 		parts = append(parts, c.ServiceAccount)

@@ -110,6 +110,34 @@ spec: {mtls: {mode: %s}}
 	}
 }
 
+// Where both would do, a server of gRPC's own is told what its callers will take it to speak: mTLS if it has a service account, unless its
+// label says otherwise. Nobody is told what is for another.
+func TestPermissiveServersOfGRPCSpeakWhatTheirCallersExpect(t *testing.T) {
+	p := publisherWith(t, `
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: pa, namespace: demo}
+spec: {mtls: {mode: PERMISSIVE}}
+`, Config{TrustDomain: "td"})
+	label := func(mode string) map[string]string { return map[string]string{"security.istio.io/tlsMode": mode} }
+	for _, c := range []struct {
+		account string
+		labels  map[string]string
+		want    identity.Mode
+	}{
+		{"", nil, identity.Disable},
+		{"srv", nil, identity.Strict},
+		{"srv", label("disabled"), identity.Disable},
+		{"", label("istio"), identity.Strict},
+		{"other", nil, identity.Strict},
+	} {
+		v := p.View(Client{Dialect: GRPC, Namespace: "demo", ServiceAccount: c.account, Labels: c.labels})
+		if in, _ := v.limitInbound(v.inbound("10.3.0.99:8080")); in.TLS.Mode != c.want {
+			t.Errorf("account %q, labels %v: %v", c.account, c.labels, in.TLS.Mode)
+		}
+	}
+}
+
 func TestRevokedIdentitiesAreDeniedByWhoHasNoListOfThem(t *testing.T) {
 	revocation := strings.Replace(`
 apiVersion: VERSION
