@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -69,10 +70,15 @@ func listen(t *testing.T) net.Listener {
 	return ln
 }
 
-// join makes a member of the mesh that listens.
+// join makes a member of the mesh that listens. Of a secure one, "payments.shop" is the service account payments of the namespace shop.
 func (c *control) join(t *testing.T, service string, labels map[string]string) (*mesh.Mesh, net.Listener) {
 	t.Helper()
-	m := newMesh(t, mesh.WithControlServer(c.server.Addr()), mesh.WithService(service, labels))
+	options := []mesh.Option{mesh.WithControlServer(c.server.Addr()), mesh.WithService(service, labels)}
+	if c.server.CA() != nil {
+		name, namespace, _ := strings.Cut(service, ".")
+		options = append(options, mesh.WithIdentity(c.identity(t, namespace, name)))
+	}
+	m := newMesh(t, options...)
 	ln, err := m.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"os"
@@ -16,17 +17,25 @@ import (
 type control struct {
 	server *controlserver.Server
 	dir    string
+	roots  []byte // of a secure one, PEM
 }
 
 // startControl starts a control server over the files, whose names are the keys.
 func startControl(t *testing.T, files map[string]string) *control {
+	t.Helper()
+	return startControlOf(t, controlserver.Config{}, files)
+}
+
+// startControlOf is startControl with more that is configured.
+func startControlOf(t *testing.T, cfg controlserver.Config, files map[string]string) *control {
 	t.Helper()
 	c := &control{dir: t.TempDir()}
 	for name, yaml := range files {
 		c.put(t, name, yaml)
 	}
 	var err error
-	c.server, err = controlserver.New(controlserver.Config{Dir: c.dir, Logger: slog.New(slog.DiscardHandler)})
+	cfg.Dir, cfg.Logger = c.dir, cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
+	c.server, err = controlserver.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +110,7 @@ func (c *control) client(id string) (web.Client, bool) {
 	return web.Client{}, false
 }
 
-// shopFiles are the configuration of examples/shop.
+// shopFiles are the configuration of examples/shop --insecure.
 func shopFiles(t *testing.T) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob("../../examples/shop/mesh/*.yaml")
@@ -116,5 +125,6 @@ func shopFiles(t *testing.T) map[string]string {
 		}
 		files[filepath.Base(p)] = string(b)
 	}
+	delete(files, "identity.yaml")
 	return files
 }

@@ -19,9 +19,10 @@ import (
 
 // An envoy is a real Envoy, a sidecar of an application in the namespace "shop".
 type envoy struct {
-	admin string // base URL
-	proxy string // base URL of its listener
-	log   string // path
+	admin string         // base URL
+	proxy string         // base URL of its listener
+	ports map[string]int // of its listeners, by their names
+	log   string         // path
 }
 
 // startEnvoy starts an Envoy that is configured by c, and returns when it is ready to serve.
@@ -33,14 +34,20 @@ func startEnvoy(t *testing.T, c *control, id, api string) *envoy {
 // startEnvoyAt is startEnvoy with the control server at an address.
 func startEnvoyAt(t *testing.T, addr, id, api string) *envoy {
 	t.Helper()
-	binary := peer(t, "WEFT_ENVOY", "Envoy")
-	dir := t.TempDir()
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startEnvoyWith(t, fmt.Sprintf(read(t, "envoy.json"), id, api, port))
+}
+
+// startEnvoyWith starts an Envoy with that configuration, and returns when it has the listener of a sidecar.
+func startEnvoyWith(t *testing.T, text string) *envoy {
+	t.Helper()
+	binary := peer(t, "WEFT_ENVOY", "Envoy")
+	dir := t.TempDir()
 	config := filepath.Join(dir, "envoy.json")
-	if err := os.WriteFile(config, fmt.Appendf(nil, read(t, "envoy.json"), id, api, port), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	e := &envoy{log: filepath.Join(dir, "log")}
@@ -90,7 +97,7 @@ func (e *envoy) end(t *testing.T, cmd *exec.Cmd, exited chan struct{}) {
 	}
 }
 
-// listening finds the port that the listener got.
+// listening finds the ports that its listeners got.
 func (e *envoy) listening(t *testing.T) bool {
 	t.Helper()
 	b, err := e.ask(t, "/listeners?format=json")
@@ -110,13 +117,12 @@ func (e *envoy) listening(t *testing.T) bool {
 	if err := json.Unmarshal(b, &all); err != nil {
 		t.Fatal(err)
 	}
+	e.ports = map[string]int{}
 	for _, l := range all.Statuses {
-		if l.Name == "outbound" && l.Local.Socket.Port != 0 {
-			e.proxy = fmt.Sprintf("http://127.0.0.1:%d", l.Local.Socket.Port)
-			return true
-		}
+		e.ports[l.Name] = l.Local.Socket.Port
 	}
-	return false
+	e.proxy = fmt.Sprintf("http://127.0.0.1:%d", e.ports["outbound"])
+	return e.ports["outbound"] != 0
 }
 
 // ask asks the administration page.
@@ -152,6 +158,16 @@ func (e *envoy) content(t *testing.T) {
 		if !strings.Contains(string(dump), want) {
 			t.Errorf("config_dump has no %s", want)
 		}
+	}
+	e.accepted(t)
+}
+
+// accepted checks that Envoy refused nothing.
+func (e *envoy) accepted(t *testing.T) {
+	t.Helper()
+	dump, err := e.ask(t, "/config_dump?include_eds")
+	if err != nil {
+		t.Fatal(err)
 	}
 	if strings.Contains(string(dump), "error_state") {
 		t.Errorf("config_dump has an error:\n%s", dump)
