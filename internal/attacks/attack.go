@@ -51,6 +51,9 @@ type Attack struct {
 // Name is what the table calls the attack.
 func (a *Attack) Name() string { return a.ID + " | " + a.What }
 
+// Plain reports whether the attack is one that every server must be able to tell, or its policies do not hold at all.
+func (a *Attack) Plain() bool { return a.Want == Blocked && strings.HasSuffix(a.What, ", plainly") }
+
 // An Outcome is what became of an attack.
 type Outcome struct {
 	Reached int    // how often the handler was called
@@ -74,6 +77,8 @@ func (a *Attack) Bad(o Outcome) string {
 // Cell is the outcome as the table says it.
 func (a *Attack) Cell(o Outcome) string {
 	switch {
+	case o.Reached == 0 && (o.Answer == "closed" || o.Answer == "431" || strings.HasPrefix(o.Answer, "GOAWAY") || strings.HasPrefix(o.Answer, "RST")):
+		return "cut off" // which of these is a race with what is still being sent
 	case o.Reached == 0:
 		return o.Answer
 	case a.Want == Blocked:

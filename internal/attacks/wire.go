@@ -3,8 +3,10 @@ package attacks
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +26,7 @@ func (a *Attack) sendHTTP1(c net.Conn) string {
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
-			return "closed"
+			return ended(err)
 		}
 		if _, status, ok := strings.Cut(line, " "); ok && strings.HasPrefix(line, "HTTP/1") && len(status) >= 3 && status[:3] != "100" {
 			return status[:3]
@@ -104,7 +106,7 @@ func (s *Session) Answer(stream uint32) string {
 			if status != "" {
 				return status
 			}
-			return "closed"
+			return ended(err)
 		}
 		switch f := f.(type) {
 		case *http2.SettingsFrame:
@@ -136,6 +138,14 @@ func (s *Session) Answer(stream uint32) string {
 			}
 		}
 	}
+}
+
+// ended is how a connection without an answer ended.
+func ended(err error) string {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return "no answer"
+	}
+	return "closed"
 }
 
 // statusOf is gRPC's status, if it is said; else that of HTTP, or the one before.
