@@ -75,6 +75,12 @@ var (
 	errCorruptOnPurpose = errors.New("certificate taken for corrupt on purpose (fault)")
 )
 
+// Spoils reports whether a fault wants the server to show a certificate that can't be verified to the connection that is being made.
+func (in *Inbound) Spoils() bool {
+	f := in.current.Load().policy.Fault
+	return f != nil && f.Break.Kind == resilience.CorruptCertificate && f.BreakPercent.Holds(rand.Uint32N(million))
+}
+
 // broke reports whether what the attempt came to was done on purpose.
 func (a *Attempt) broke() bool { return a.broken != nil && a.broken.Kind != resilience.SlowBody }
 

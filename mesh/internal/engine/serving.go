@@ -330,7 +330,7 @@ func (in *Inbound) drop(r room, s stay) {
 }
 
 // suffer does to the call what is done on purpose before it is handled. Bodies are the Flow's to break; a certificate that
-// can't be verified was shown, or was not, long before there was a call: it is the client's to pretend.
+// can't be verified was shown, or was not, when the connection was made.
 func (c *InboundCall) suffer(i resilience.Injection) *Refusal {
 	if i.Delay > 0 {
 		c.delayed = true

@@ -71,8 +71,10 @@ type Listener struct {
 
 	asked   chan struct{} // closed by the first Accept
 	asking  sync.Once
-	web     bool          // who accepts serves requests; set before asked is closed
-	slots   chan struct{} // of connections that were not handed out yet
+	spoil   sync.Once
+	corrupt tls.Certificate // see spoiled
+	web     bool            // who accepts serves requests; set before asked is closed
+	slots   chan struct{}   // of connections that were not handed out yet
 	ready   chan net.Conn
 	failed  chan struct{} // closed when the listener beneath accepts no more; err says why
 	err     error
@@ -241,6 +243,9 @@ func (l *Listener) look(c *accepted, mode identity.Mode) (secure bool, why engin
 }
 
 func (l *Listener) shake(ctx context.Context, c *accepted, conf *tls.Config) (net.Conn, engine.Unwelcome) {
+	if l.inbound.Spoils() {
+		conf = l.spoiled(conf)
+	}
 	conn := tls.Server(c, conf)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		if ctx.Err() != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/weftmesh/weft/identity"
 	"github.com/weftmesh/weft/identity/identitytest"
 	"github.com/weftmesh/weft/mesh/internal/engine"
+	"github.com/weftmesh/weft/resilience"
 	"github.com/weftmesh/weft/resolver"
 )
 
@@ -336,5 +337,32 @@ func TestRawServerAsksRulesOfConnections(t *testing.T) {
 	h.Close()
 	if err := <-accepted; err == nil {
 		t.Error("let in")
+	}
+}
+
+// A fault shows a share of the connections a certificate that can't be verified.
+func TestCorruptCertificate(t *testing.T) {
+	who := member(t)
+	h := newHouse(t, who, identity.Unset, patience{long, long})
+	for _, spoils := range []bool{true, false} {
+		var f *resilience.Fault
+		if spoils {
+			f = &resilience.Fault{Break: resilience.Break{Kind: resilience.CorruptCertificate}, BreakPercent: resilience.Percent(100)}
+		}
+		h.sink(&resolver.Inbound{TLS: identity.ServerTLS{Mode: identity.Strict}, Serving: resilience.Serving{Fault: f}}, nil)
+		accepted := make(chan error, 1)
+		if !spoils {
+			go func() {
+				_, err := h.Accept()
+				accepted <- err
+			}()
+		}
+		err := tls.Client(h.visit(t), clientOf(t, who)).Handshake()
+		if (err != nil) != spoils {
+			t.Errorf("spoils %v: %v", spoils, err)
+		}
+		if !spoils && <-accepted != nil {
+			t.Error("not let in")
+		}
 	}
 }
