@@ -4,7 +4,7 @@
 // beside Envoy sidecars with the same configuration.
 //
 //	go run ./load                                  # all figures, about 20 minutes
-//	go run ./load --only faults --for 30s          # one of: faults storm overload outage hedge flood
+//	go run ./load --only faults --for 30s          # one of: faults storm overload outage hedge flood rotation csr
 //
 // Envoy is measured where WEFT_ENVOY names its binary. Packets are lost where the
 // process may make a network namespace and nft is installed.
@@ -39,19 +39,22 @@ type bench struct {
 func main() {
 	var p part
 	b := &bench{}
-	flag.StringVar(&p.role, "role", "", "play one part: backend, hop or control")
+	flag.StringVar(&p.role, "role", "", "play one part: backend, hop, control, authority or member")
 	flag.StringVar(&p.name, "name", "", "name of the part")
 	flag.StringVar(&p.ip, "ip", "", "where the part listens")
 	flag.StringVar(&p.control, "control", "", "address of the control server")
 	flag.StringVar(&p.next, "next", "", "service that a hop calls")
 	flag.StringVar(&p.config, "config", "", "directory with the configuration (control)")
+	flag.StringVar(&p.state, "state", "", "directory of the authority")
+	flag.StringVar(&p.roots, "roots", "", "file of the certificates that the authority is verified by")
+	flag.DurationVar(&p.ttl, "ttl", 0, "life of certificates")
 	flag.IntVar(&p.tries, "tries", 0, "how often a hop without the mesh tries")
 	flag.IntVar(&p.workers, "workers", 0, "how many calls a backend works on at a time; 0 is any number")
 	flag.DurationVar(&p.work, "work", time.Millisecond, "how long a backend works on a call")
 	only := flag.String("only", "", "figures, separated by commas")
 	sides := flag.String("sides", "weft,plain,envoy", "who is measured")
-	flag.DurationVar(&b.length, "for", 60*time.Second, "how long each fault is measured")
-	flag.IntVar(&b.rate, "rate", 1000, "calls a second over each protocol, of the figure faults")
+	flag.DurationVar(&b.length, "for", 60*time.Second, "how long each fault, and the rotation, is measured")
+	flag.IntVar(&b.rate, "rate", 1000, "calls a second over each protocol, of the figures faults and rotation")
 	flag.StringVar(&b.trouble, "trouble", "", "one trouble of the figure faults, such as hung")
 	flag.Parse()
 	b.sides = strings.Split(*sides, ",")
@@ -85,6 +88,7 @@ func (b *bench) run(ctx context.Context, only string) (err error) {
 		measure func(context.Context) error
 	}{
 		{"faults", b.faults}, {"storm", b.storm}, {"overload", b.overload}, {"outage", b.outage}, {"hedge", b.hedge}, {"flood", b.flood},
+		{"rotation", b.rotation}, {"csr", b.csr},
 	} {
 		if only != "" && !slices.Contains(strings.Split(only, ","), f.name) {
 			continue

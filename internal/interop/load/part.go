@@ -34,6 +34,9 @@ const (
 type part struct {
 	role, name, ip, control, next, config string
 
+	state, roots string // of an authority, and of who asks it
+	ttl          time.Duration
+
 	tries, workers int
 	work           time.Duration
 
@@ -65,6 +68,12 @@ func (p *part) serve(ctx context.Context) error {
 		}
 		fmt.Println(s.Addr())
 		return s.Run(ctx)
+	}
+	if p.role == "authority" {
+		return p.serveAuthority(ctx)
+	}
+	if p.role == "member" {
+		return p.serveMember(ctx)
 	}
 	if p.workers > 0 {
 		p.desk = make(chan struct{}, p.workers)
