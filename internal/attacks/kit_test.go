@@ -102,6 +102,7 @@ type guarded struct {
 	t *testing.T
 	*demands
 	ca       *identitytest.CA
+	own      *identitytest.Source // the server's
 	mesh     *mesh.Mesh
 	web, rpc struct {
 		addr string
@@ -117,8 +118,9 @@ func strictly(g identity.Guard) resolver.Inbound {
 func serve(t *testing.T, in resolver.Inbound, more ...mesh.Option) *guarded {
 	t.Helper()
 	g := &guarded{t: t, demands: &demands{in: in, sinks: map[string]func(*resolver.Inbound, error){}}, ca: identitytest.New(t, "td")}
+	g.own = g.ca.Source(shopID)
 	var err error
-	options := []mesh.Option{mesh.WithResolver(g.demands), mesh.WithIdentity(g.ca.Source(shopID)), mesh.WithLogger(slog.New(slog.DiscardHandler))}
+	options := []mesh.Option{mesh.WithResolver(g.demands), mesh.WithIdentity(g.own), mesh.WithLogger(slog.New(slog.DiscardHandler))}
 	if g.mesh, err = mesh.New(t.Context(), append(options, more...)...); err != nil {
 		t.Fatal(err)
 	}
