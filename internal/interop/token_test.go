@@ -36,16 +36,28 @@ func (i issuer) jwks(t *testing.T) string {
 // token is one of issuer.test for alice.
 func (i issuer) token(t *testing.T, audience string, life time.Duration) string {
 	t.Helper()
+	return i.sign(t, map[string]any{"iss": "issuer.test", "sub": "alice", "aud": audience, "exp": time.Now().Add(life).Unix()})
+}
+
+// account is a token of Kubernetes for a service account of the namespace shop.
+func (i issuer) account(t *testing.T, name, audience string) string {
+	t.Helper()
+	return i.sign(t, map[string]any{
+		"iss": "kubernetes", "sub": "system:serviceaccount:shop:" + name, "aud": []string{audience}, "exp": time.Now().Add(time.Hour).Unix(),
+	})
+}
+
+func (i issuer) sign(t *testing.T, claims map[string]any) string {
+	t.Helper()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: i.key, KeyID: "1"}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := time.Now()
-	claims, err := json.Marshal(map[string]any{"iss": "issuer.test", "sub": "alice", "aud": audience, "exp": now.Add(life).Unix()})
+	payload, err := json.Marshal(claims)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := signer.Sign(claims)
+	signed, err := signer.Sign(payload)
 	if err != nil {
 		t.Fatal(err)
 	}
