@@ -382,9 +382,11 @@ func TestPlaintextIsReported(t *testing.T) {
 	eventually(t, "a connection from before", func() bool { n, _ := plain(); return n == 1 })
 	_, first := plain()
 	f.demand(resolver.Inbound{TLS: identity.ServerTLS{Mode: identity.Permissive}, Guard: only(aliceID)}) // another review
+	if code, _, err := get(patiently(t), client, "http://"+s.addr); code != http.StatusForbidden && code != http.StatusOK {
+		t.Fatal(code, err)
+	}
 	eventually(t, "it is there still", func() bool { n, last := plain(); return n == 1 && last.After(first) })
-	client.CloseIdleConnections()
-	eventually(t, "it has gone", func() bool { _, one := plain(); _, two := plain(); return one.Equal(two) })
+	eventually(t, "it is idle", func() bool { _, one := plain(); _, two := plain(); return one.Equal(two) })
 }
 
 // A revoked identity is refused on connections that are there, which end, and gets no other.

@@ -37,7 +37,8 @@ type Connection struct {
 	streams atomic.Int64 // of these, those that last as long as the peers like
 	since   atomic.Int64 // when it was asked to end, in UnixNano; 0 if it was not
 	moved   uint64       // what Moved was when it was last looked at; of the sweep alone
-	noted   atomic.Bool  // as one over plaintext
+	noted   atomic.Bool  // as one over plaintext that is told of
+	used    atomic.Int64 // when the last call came over plaintext, in UnixNano; 0 if none did
 }
 
 // Leaving reports whether the connection is to end as soon as its calls have.
@@ -46,6 +47,9 @@ func (c *Connection) Leaving() bool { return c != nil && c.since.Load() != 0 }
 // begin counts a call in.
 func (c *Connection) begin(stream bool) {
 	c.calls.Add(1)
+	if !c.Peer.Secure() {
+		c.used.Store(time.Now().UnixNano())
+	}
 	if stream {
 		c.streams.Add(1)
 	}
@@ -57,6 +61,15 @@ func (c *Connection) end(stream bool) {
 		c.streams.Add(-1)
 	}
 	c.calls.Add(-1)
+}
+
+// inUse is when a plaintext connection was last used. One that carries no calls is in use as long as it lasts.
+func (c *Connection) inUse(now time.Time) time.Time {
+	used := c.used.Load()
+	if used == 0 || c.calls.Load() > 0 {
+		return now
+	}
+	return time.Unix(0, used)
 }
 
 const (

@@ -12,7 +12,7 @@ import (
 type PlaintextPeer struct {
 	Addr        netip.Addr
 	Connections uint64
-	Last        time.Time // when there was one
+	Last        time.Time // when one was made, or used
 }
 
 // mostPeers bounds how many machines are kept apart.
@@ -52,15 +52,15 @@ func (p *plaintext) note(log *slog.Logger, port int, c *Connection) {
 	}
 }
 
-// list is all that is known, the newest first. Of open connections the last is now.
+// list is all that is known, the newest first.
 func (p *plaintext) list(open *connections) []PlaintextPeer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
 	open.each(func(c *Connection) {
 		if c.noted.Load() {
-			if peer := p.peers[addrPort(c.Remote).Addr()]; peer != nil {
-				peer.Last = now
+			if peer, used := p.peers[addrPort(c.Remote).Addr()], c.inUse(now); peer != nil && used.After(peer.Last) {
+				peer.Last = used
 			}
 		}
 	})
