@@ -108,7 +108,8 @@ type guarded struct {
 		addr string
 		handled
 	}
-	handle http.HandlerFunc // called after the count; may be nil
+	handle http.HandlerFunc        // called after the count; may be nil
+	stream func(grpc.ServerStream) // the same; not of calls with x-honest
 }
 
 func strictly(g identity.Guard) resolver.Inbound {
@@ -152,6 +153,9 @@ func serve(t *testing.T, in resolver.Inbound, more ...mesh.Option) *guarded {
 		method, _ := grpc.MethodFromServerStream(s)
 		md, _ := metadata.FromIncomingContext(s.Context())
 		g.rpc.note(s.Context(), method, http.Header(md))
+		if g.stream != nil && len(md["x-honest"]) == 0 {
+			g.stream(s)
+		}
 		if err := s.RecvMsg(&emptypb.Empty{}); err != nil {
 			return err
 		}
