@@ -2,6 +2,7 @@ package engine
 
 import (
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -40,6 +41,22 @@ func (n *denials) note(port int, r *identity.Request, d *identity.Decision) {
 	for _, s := range d.Shadow {
 		log.Info("policy is only tried", "step", s.Step, "policy", s.Policy, "action", s.Action.String(), "wouldAllow", s.Allowed)
 	}
+}
+
+// turned says why a connection was not let in.
+func (n *denials) turned(port int, why Unwelcome, remote *net.TCPAddr, err error) {
+	leftOut, ok := n.may(time.Now())
+	if !ok {
+		return
+	}
+	log := n.log.With("port", port, "caller", addrPort(remote).Addr(), "why", why.String())
+	if leftOut > 0 {
+		log = log.With("leftOut", leftOut)
+	}
+	if err != nil {
+		log = log.With("err", err)
+	}
+	log.Warn("connection not let in")
 }
 
 // may reports whether another line may be said, and how many were left out before it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 
 	"github.com/weftmesh/weft/identity"
 )
@@ -54,8 +55,14 @@ func (in *Inbound) Enter(ctx context.Context, c *Connection) Unwelcome {
 // Leave says that a connection has ended.
 func (in *Inbound) Leave(c *Connection) { in.connections.remove(c, in.forget) }
 
-// Turn counts a connection that was not let in.
-func (in *Inbound) Turn(w Unwelcome) { in.turned[w].Add(1) }
+// Turn counts a connection that was not let in. Of those that were to prove who they are the log says why, of many some; err may be nil.
+func (in *Inbound) Turn(w Unwelcome, remote *net.TCPAddr, err error) {
+	in.turned[w].Add(1)
+	switch w {
+	case Plaintext, Encrypted, Unproved, Revoked, Crowded:
+		in.engine.denials.turned(in.port, w, remote, err)
+	}
+}
 
 // Unwelcome is why a connection is not let in.
 type Unwelcome uint8

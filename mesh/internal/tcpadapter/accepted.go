@@ -18,8 +18,9 @@ type accepted struct {
 	known   engine.Connection
 
 	first    byte
-	peeked   bool // first is still to be read; of the reader alone
-	watchful bool // TLS must not begin on it; until the first byte came
+	peeked   bool  // first is still to be read; of the reader alone
+	watchful bool  // TLS must not begin on it; until the first byte came
+	failure  error // of the handshake; of who admits it alone
 	moved    atomic.Uint64
 	timer    atomic.Pointer[time.Timer] // ends it unless something is sent
 
@@ -55,7 +56,7 @@ func (a *accepted) peek(until time.Time) (byte, error) {
 func (a *accepted) hurry(d time.Duration) {
 	a.timer.Store(time.AfterFunc(d, func() {
 		if a.moved.Load() == 0 {
-			a.turn(engine.Silent)
+			a.turn(engine.Silent, nil)
 		}
 	}))
 }
@@ -69,10 +70,10 @@ func (a *accepted) moves() {
 	}
 }
 
-// turn closes a connection that is not let in, and counts why, once.
-func (a *accepted) turn(why engine.Unwelcome) {
+// turn closes a connection that is not let in, and counts why, once. err says more of it, or is nil.
+func (a *accepted) turn(why engine.Unwelcome, err error) {
 	if !a.turned.Swap(true) {
-		a.inbound.Turn(why)
+		a.inbound.Turn(why, a.known.Remote, err)
 	}
 	_ = a.Close() // there is nobody to be told
 }
@@ -90,7 +91,7 @@ func (a *accepted) Read(p []byte) (int, error) {
 	if n > 0 {
 		if a.watchful {
 			if a.watchful = false; p[0] == handshakeRecord {
-				a.turn(engine.Encrypted)
+				a.turn(engine.Encrypted, nil)
 				return 0, errEncrypted
 			}
 		}

@@ -153,7 +153,7 @@ func (l *Listener) run() {
 		wait = 0
 		c := newAccepted(raw.(*net.TCPConn), l.inbound)
 		if out := l.lobby.enter(c); out != nil {
-			out.turn(engine.Crowded)
+			out.turn(engine.Crowded, nil)
 		}
 		l.running.Go(func() { l.admit(c) })
 	}
@@ -182,7 +182,7 @@ func (l *Listener) admit(c *accepted) {
 	conn, why := l.greet(c)
 	l.lobby.leave(c)
 	if why != engine.Welcome {
-		c.turn(why)
+		c.turn(why, c.failure)
 		return
 	}
 	select {
@@ -251,6 +251,7 @@ func (l *Listener) shake(ctx context.Context, c *accepted, conf *tls.Config) (ne
 		if ctx.Err() != nil {
 			return nil, engine.Silent
 		}
+		c.failure = err
 		return nil, engine.Unproved
 	}
 	peer, err := identity.PeerOf(conn.ConnectionState())
