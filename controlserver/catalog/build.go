@@ -166,6 +166,9 @@ func (b *builder) fill(s *Service, o *Object, se *networking.ServiceEntry, ports
 	case selector != nil:
 		s.selects = true
 		labels := selector.GetLabels()
+		if s.selector == nil {
+			s.selector = labels
+		}
 		for _, p := range ports {
 			for _, e := range b.entries[o.Namespace].selected(labels) {
 				b.chosen[e] = true

@@ -46,8 +46,12 @@ type Service struct {
 	Objects []*Object
 
 	selects   bool // has a workloadSelector, or waits for processes of its name
+	selector  map[string]string
 	endpoints map[uint32][]Endpoint
 }
+
+// Selector are the labels that its workloads have, as its oldest workloadSelector says; nil without one. Not to be modified.
+func (s *Service) Selector() map[string]string { return s.selector }
 
 // Port returns the port of that number.
 func (s *Service) Port(number uint32) (Port, bool) {

@@ -116,6 +116,7 @@ func (a *Access) connect(out *identity.Request, t *Target, c Caller) string {
 		out.Local, _ = netip.ParseAddrPort(endpoint.Addr)
 	} else {
 		out.Local = netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(a.Protection.Port))
+		endpoint.MutualTLS = true // who registers has an identity, or could not
 	}
 	plaintext := plaintext(t, endpoint, c)
 	switch mode := a.Protection.TLS.Mode; {

@@ -82,7 +82,8 @@ type Protection struct {
 	Endpoints []balancer.Endpoint // of these servers; none if there are none yet
 }
 
-// Protections are what the servers of a cluster are told, if they are the mesh's library's: one for all of whom the same holds.
+// Protections are what the servers of a cluster are told, if they are the mesh's library's: one for all of whom the same holds. Where none
+// are known, it is what those will be told that have the labels of the service's selector and nothing else.
 func (v *View) Protections(cluster string) []Protection {
 	s, port, subset, ok := v.parse(cluster)
 	if !ok {
@@ -105,7 +106,7 @@ func (v *View) Protections(cluster string) []Protection {
 		out[i].Endpoints = append(out[i].Endpoints, e)
 	}
 	if len(out) == 0 {
-		w := catalog.Workload{Namespace: s.Namespace}
+		w := catalog.Workload{Namespace: s.Namespace, Labels: s.Selector()}
 		number := cmp.Or(port.TargetPort, port.Number)
 		out = append(out, Protection{Workload: w, Port: number, Inbound: v.protected("", Serving{}, w, number)})
 	}
