@@ -14,8 +14,8 @@ import (
 	"github.com/weftmesh/weft/controlserver/ca"
 )
 
-// passphraseVariable keeps the passphrase of the authority's keys out of the list of processes.
-const passphraseVariable = "WEFT_CA_PASSPHRASE"
+// unsealVariable keeps the passphrase of the authority's keys out of the list of processes.
+const unsealVariable = "WEFT_CA_PASSPHRASE"
 
 // stateDir is where the authority of a trust domain is kept unless it is said otherwise.
 func stateDir(trustDomain string) (string, error) {
@@ -26,7 +26,7 @@ func stateDir(trustDomain string) (string, error) {
 	return filepath.Join(dir, "weft", trustDomain), nil
 }
 
-func keys() ca.Keys { return ca.Keys{Passphrase: []byte(os.Getenv(passphraseVariable))} }
+func keys() ca.Keys { return ca.Keys{Passphrase: []byte(os.Getenv(unsealVariable))} }
 
 // stateFlags are those by which commands find an authority's state.
 type stateFlags struct{ dir, trustDomain string }
