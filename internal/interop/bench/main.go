@@ -56,6 +56,7 @@ func run() error {
 	count := flag.Int("rounds", 30, "how often each side has its turn")
 	calls := flag.Int("calls", 500, "how many calls a turn has")
 	profile := flag.String("profile", "", "profile one kind of call instead of comparing: gRPC, \"h2c GET\", \"HTTP/1.1 POST\" or \"plain \" and one of these; files go to out/")
+	mtls := flag.Bool("mtls", false, "calls over mTLS alone")
 	flag.Parse()
 	e := effort{Rounds: *count, Calls: *calls, Changes: 20, Profile: *profile}
 	if *quick {
@@ -63,7 +64,14 @@ func run() error {
 	}
 	fmt.Printf("%s, grpc-go %s, %s/%s, %d processors, load %s, %s\n", runtime.Version(), grpc.Version, runtime.GOOS, runtime.GOARCH,
 		runtime.NumCPU(), load(), time.Now().Format(time.DateOnly))
-	tables, err := measureAll(e)
+	measure := measureAll
+	if *mtls {
+		measure = func(e effort) ([]table, error) {
+			t, err := compareSecure(e)
+			return []table{t}, err
+		}
+	}
+	tables, err := measure(e)
 	if err != nil {
 		return err
 	}
@@ -96,7 +104,11 @@ func measureAll(e effort) ([]table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("propagation: %w", err)
 	}
-	return append(append([]table{engine}, calls...), spread), nil
+	secure, err := compareSecure(e)
+	if err != nil {
+		return nil, fmt.Errorf("mTLS: %w", err)
+	}
+	return append(append([]table{engine}, calls...), secure, spread), nil
 }
 
 // compareCalls has a process of backends and one of clients, each on processors
