@@ -39,6 +39,10 @@ func (n *denials) note(port int, r *identity.Request, d *identity.Decision) {
 		log.Warn("call denied", "step", d.Step, "policy", d.Policy, "reason", d.Reason)
 	}
 	for _, s := range d.Shadow {
+		if s.Action == identity.Log { // AUDIT; and CUSTOM that is only tried, of which nobody was asked
+			log.Info("call noted", "step", s.Step, "policy", s.Policy)
+			continue
+		}
 		log.Info("policy is only tried", "step", s.Step, "policy", s.Policy, "action", s.Action.String(), "wouldAllow", s.Allowed)
 	}
 }
