@@ -57,6 +57,10 @@ shop: ## the showpiece: a shop of real processes on loopback
 failure: ## what becomes of callers when a backend is slow, failing, hung, killed or overloaded, without and with policies
 	go run ./examples/failure
 
+.PHONY: identity
+identity: ## from plaintext to strict mTLS, a root replaced, a policy tightened, an identity revoked: without a failed call
+	go run ./examples/identity
+
 .PHONY: load
 load: ## what the policies are worth under load, beside plain clients and Envoy sidecars (LOADFLAGS="--only faults --for 30s")
 	@. .ci/peers && cd internal/interop && go run ./load $(LOADFLAGS)
