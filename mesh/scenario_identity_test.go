@@ -186,7 +186,7 @@ func (g *gossip) said() string {
 		if decoder.Decode(&line) != nil {
 			break
 		}
-		if line["caller"] == nil {
+		if line["caller"] == nil || line["msg"] == "connection not let in" { // said at any time after who was turned away has seen it
 			continue
 		}
 		out := fmt.Sprintf("%s: %s", line["msg"], line["caller"])
