@@ -1,6 +1,8 @@
 // Package interop holds the tests that put weft beside the peers it must get
 // along with: grpc-go's own xds client, a go-control-plane server, recorded
-// answers of istiod, a real Envoy, a real Redis, and gRPC in other languages.
+// answers of istiod, a real Envoy, a real Redis, and gRPC in other languages; and,
+// of identity, an authority that answers as istiod's does, a client that asks ours as
+// Istio's agent does, an agent of the SPIFFE Workload API, and another trust domain.
 //
 // It is a module of its own, so that what the peers need is not inherited by
 // those who import weft. A test whose peer is not installed skips and says what
