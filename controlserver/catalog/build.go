@@ -195,6 +195,9 @@ func (b *builder) fill(s *Service, o *Object, se *networking.ServiceEntry, ports
 
 func (b *builder) claim(s *Service, ports []Port, workloads []*claimable) {
 	for _, w := range workloads {
+		if !s.takes(&w.Workload) {
+			continue
+		}
 		w.claimed = true
 		for _, p := range ports {
 			if number, ok := w.portFor(p); ok {
@@ -202,6 +205,23 @@ func (b *builder) claim(s *Service, ports []Port, workloads []*claimable) {
 			}
 		}
 	}
+}
+
+// takes reports whether a process may serve: labels are its own word, so that where SubjectAltNames say who the servers are, it has to be one of
+// them. Nobody is where there are no identities.
+func (s *Service) takes(w *Workload) bool {
+	said := false
+	for _, name := range s.SubjectAltNames {
+		id, ok := strings.CutPrefix(name, "spiffe://")
+		if !ok {
+			continue
+		}
+		said = true
+		if _, path, _ := strings.Cut(id, "/"); path == "ns/"+w.Namespace+"/sa/"+w.ServiceAccount {
+			return true
+		}
+	}
+	return !said || w.ServiceAccount == ""
 }
 
 func (w *claimable) endpoint(port uint32) Endpoint {

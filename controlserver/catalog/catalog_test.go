@@ -175,6 +175,12 @@ func TestRegisteredWorkloads(t *testing.T) {
 	grpc := func(n uint32) catalog.WorkloadPort { return catalog.WorkloadPort{Number: n, Protocol: catalog.GRPC} }
 	v1 := map[string]string{"app": "pay", "version": "v1"}
 	selecting := doc("ServiceEntry", "pay", "shop", `{hosts: [pay.shop.svc.cluster.local], resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}, {number: 90, name: grpc, protocol: GRPC}], workloadSelector: {labels: {app: pay}}}`)
+	owned := doc("ServiceEntry", "pay", "shop", `{hosts: [pay.shop.svc.cluster.local], resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}], workloadSelector: {labels: {app: pay}}, subjectAltNames: [pay.test, spiffe://td/ns/shop/sa/pay]}`)
+	as := func(account, ip string) catalog.Workload {
+		w := process("x", ip, v1, http(40001))
+		w.ServiceAccount = account
+		return w
+	}
 	named := doc("ServiceEntry", "pay", "shop", `{hosts: [pay], resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}]}`)
 	tests := []struct {
 		name      string
@@ -192,6 +198,8 @@ func TestRegisteredWorkloads(t *testing.T) {
 			map[uint32]string{80: "127.0.0.1:2", 90: "127.0.0.1:1"}},
 		{"selected, beside an entry of YAML", selecting + doc("WorkloadEntry", "w", "shop", `{address: 10.0.0.1, labels: {app: pay}}`), []catalog.Workload{process("x", "127.0.0.1", v1, http(40001))},
 			map[uint32]string{80: "10.0.0.1:80 127.0.0.1:40001", 90: "10.0.0.1:90 127.0.0.1:40001"}},
+		{"selected, of whom it says its servers are", owned, []catalog.Workload{as("pay", "127.0.0.1"), as("mallory", "127.0.0.2"), as("", "127.0.0.3")},
+			map[uint32]string{80: "127.0.0.1:40001 127.0.0.3:40001"}},
 		{"declared by name alone", named, []catalog.Workload{process("pay", "127.0.0.1", nil, http(40001))},
 			map[uint32]string{80: "127.0.0.1:40001"}},
 		{"born, ports found at run time", "", []catalog.Workload{process("pay", "127.0.0.1", v1, http(40002)), process("pay", "127.0.0.1", v1, http(40001))},
