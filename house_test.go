@@ -123,8 +123,8 @@ var theirs = []struct{ path, importers string }{
 	{"github.com/sony/gobreaker/v2", "resilience"},
 	{"golang.org/x/time", "resilience controlserver/ca"},
 	{"github.com/spiffe/go-spiffe/v2", "identity identity/* mesh mesh/meshtest mesh/internal/engine mesh/internal/tcpadapter mesh/internal/httpadapter " +
-		"mesh/internal/grpcadapter mesh/internal/extauthz resolver/xds resolver/xds/wire controlserver controlserver/ads controlserver/ca controlserver/catalog controlserver/publish controlserver/explain controlserver/cmd/meshctl examples/*"},
-	{"github.com/go-jose/go-jose/v4", "identity/jwt controlserver/ca"},
+		"mesh/internal/grpcadapter mesh/internal/extauthz resolver/xds resolver/xds/wire controlserver controlserver/ads controlserver/ca controlserver/catalog controlserver/publish controlserver/explain controlserver/cmd/meshctl examples/* internal/attacks"},
+	{"github.com/go-jose/go-jose/v4", "identity/jwt controlserver/ca internal/attacks"},
 	{"istio.io/api/security/v1alpha1", "identity/enroll controlserver/ca"},
 
 	{"github.com/envoyproxy/go-control-plane/envoy/service/auth/v3", "mesh/internal/extauthz"},
