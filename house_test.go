@@ -88,8 +88,8 @@ var ours = []struct {
 
 	// Tests beside real peers, in a module of their own.
 	{4, "internal/interop", "mesh mesh/meshtest controlserver controlserver/ratelimit controlserver/ca resolver balancer resilience identity identity/* internal/attacks"},
-	{4, "internal/interop/bench", "mesh controlserver resolver/xds resolver"},
-	{4, "internal/interop/load", "examples/stage mesh controlserver"},
+	{4, "internal/interop/bench", "mesh controlserver controlserver/ca resolver/xds resolver identity"},
+	{4, "internal/interop/load", "examples/stage mesh controlserver controlserver/ca identity/enroll"},
 	{4, ".", ""},
 }
 
