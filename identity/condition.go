@@ -224,21 +224,28 @@ func gather(of []test, kind, in ConditionKind, what subject) []test {
 
 // gatherNets makes one test of those that ask for a range of addresses each.
 func gatherNets(of []test, kind, in ConditionKind) []test {
+	alone := func(t *test) bool { return t.kind == kind && !t.mapped && t.net.IsValid() }
+	n := 0
+	for i := range of {
+		if alone(&of[i]) {
+			n++
+		}
+	}
+	if n < fewest {
+		return of
+	}
 	one := test{kind: in, weight: 1}
 	ranges := map[netip.Prefix][]int32{}
 	var union keys
 	var rest []test
 	for i := range of {
-		if of[i].kind == kind && !of[i].mapped && of[i].net.IsValid() {
+		if alone(&of[i]) {
 			one.needs |= of[i].needs
 			ranges[of[i].net] = nil
 			union = append(union, of[i].keys[0]...)
 		} else {
 			rest = append(rest, of[i])
 		}
-	}
-	if len(union) < fewest {
-		return of
 	}
 	nets := newNetworks(ranges)
 	one.nets, one.keys = &nets, []keys{union}
