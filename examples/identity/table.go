@@ -10,7 +10,7 @@ import (
 // table is how the callers stand, as a terminal shows it.
 func table(names []string, v view) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n  %-10s %-36s %-6s %24s %24s  %s\n", "caller", "identity", "root", "HTTP ok/refused/failed", "gRPC ok/refused/failed", "stream")
+	fmt.Fprintf(&b, "\n  %-10s %-40s %-6s %24s %24s  %s\n", "caller", "identity", "root", "HTTP ok/refused/failed", "gRPC ok/refused/failed", "stream")
 	for _, name := range names {
 		c, ok := v.callers[name]
 		if !ok {
@@ -20,7 +20,7 @@ func table(names []string, v view) string {
 		if c.Listening {
 			stream = "open"
 		}
-		fmt.Fprintf(&b, "  %-10s %-36s %-6s %24s %24s  %s\n", name, cmp.Or(c.ID, "none"), cmp.Or(c.Root, "-"), c.HTTP, c.GRPC, stream)
+		fmt.Fprintf(&b, "  %-10s %-40s %-6s %24s %24s  %s\n", name, cmp.Or(c.ID, "none"), cmp.Or(c.Root, "-"), c.HTTP, c.GRPC, stream)
 	}
 	return b.String()
 }
