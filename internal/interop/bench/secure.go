@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -134,7 +135,12 @@ func (v *vault) open() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	v.closing = append(v.closing, func() { cancel(); <-done })
+	v.closing = append(v.closing, func() {
+		cancel()
+		if err := <-done; err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
+	})
 	v.authority, v.control = s.CA(), s.Addr()
 	return nil
 }
@@ -230,16 +236,16 @@ func (v *vault) serveGRPC(ln net.Listener, opts ...grpc.ServerOption) {
 
 func (v *vault) serveHTTP(ln net.Listener, h http.Handler) {
 	s := &http.Server{Handler: h, ReadHeaderTimeout: patience}
-	go s.Serve(ln)                                      //nolint:errcheck // until it is closed
-	v.closing = append(v.closing, func() { s.Close() }) //nolint:errcheck // measured it has
+	go s.Serve(ln) //nolint:errcheck // until it is closed
+	v.closing = append(v.closing, func() { s.Close() })
 }
 
 func empty(_ http.ResponseWriter, r *http.Request) {
-	io.Copy(io.Discard, r.Body) //nolint:errcheck // there is none
+	io.Copy(io.Discard, r.Body)
 }
 
 func (v *vault) close() {
-	for i := len(v.closing) - 1; i >= 0; i-- {
-		v.closing[i]()
+	for _, f := range slices.Backward(v.closing) {
+		f()
 	}
 }

@@ -128,8 +128,8 @@ func (a *applicant) connect(ctx context.Context, d *domain) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	a.conn.Connect()
 	for s := a.conn.GetState(); s != connectivity.Ready; s = a.conn.GetState() {
+		a.conn.Connect()
 		if !a.conn.WaitForStateChange(ctx, s) {
 			return ctx.Err()
 		}
