@@ -127,7 +127,7 @@ func (s *stage) forged(id string) *tls.Config {
 		cert.Certificate = append(cert.Certificate, c.Raw)
 	}
 	show := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }              // whatever authorities the server names
-	return &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, GetClientCertificate: show} //nolint:gosec // strangers believe anybody
+	return &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, GetClientCertificate: show} // strangers believe anybody
 }
 
 // present puts a token that was made into the headers.
@@ -143,7 +143,7 @@ func (s *stage) present(said map[string]string) {
 }
 
 // sign makes a token of claims, signed by the key of its issuer (EdDSA) or of :key=NAME, of which the public half is in the scenario.
-func sign(said map[string]string) string {
+func (s *stage) sign(said map[string]string) string {
 	claims := map[string]any{"iss": "issuer.example", "sub": "somebody", "exp": time.Now().Add(time.Hour).Unix()}
 	for name, value := range said {
 		switch {
@@ -157,7 +157,10 @@ func sign(said map[string]string) string {
 		}
 	}
 	seed := sha256.Sum256([]byte(cmp.Or(said[":key"], claims["iss"].(string))))
-	payload, _ := json.Marshal(claims) // strings and numbers
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	encode := base64.RawURLEncoding.EncodeToString
 	text := encode([]byte(`{"alg":"EdDSA"}`)) + "." + encode(payload)
 	return text + "." + encode(ed25519.Sign(ed25519.NewKeyFromSeed(seed[:]), []byte(text)))

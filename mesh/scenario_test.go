@@ -47,7 +47,7 @@ var update = flag.Bool("update", false, "rewrite the expected lines of scenarios
 //	begin NAME SERVICE PATH N [h=v]      begins N calls, which reach the instance that holds them
 //	rush SERVICE PATH N M [h=v]          begins N calls at once and prints what the first M came to
 //	end                                  waits for all that were begun and prints what they came to
-//	warm SERVICE PATH NAME... [h=v]      calls until each of these has answered: connections are made
+//	warm SERVICE PATH NAME... [h=v]      calls until each of these has answered: connections are made; or nobody: they are ended
 //	call SERVICE PATH N [h=v]            calls N times and prints who answered, or why nobody did
 //	answered SERVICE PATH N [h=v]        the same, whyever nobody did
 //	stranger NAME PATH N [h=v]           calls an instance at its address in plaintext, not being of the mesh
@@ -197,7 +197,7 @@ func (s *stage) command(words []string) string {
 	case verb == "replace" && len(args) == 3:
 		s.replace(args[0], args[1], args[2], said)
 	case verb == "token" && len(args) == 1:
-		s.tokens[args[0]] = sign(said)
+		s.tokens[args[0]] = s.sign(said)
 	case verb == "fail" && len(args) == 2:
 		s.named(args[0]).code.Store(int64(s.number(args[1])))
 	case verb == "slow" && len(args) == 2:
@@ -309,13 +309,14 @@ func (s *stage) ends(n int) string {
 // warm calls until all of the names have answered.
 func (s *stage) warm(service, path string, names []string, said map[string]string) {
 	for deadline := time.Now().Add(patience); ; {
-		who := s.call(service, path, said)
+		a := s.ask(service, path, said)
+		who := cmp.Or(a.who, "nobody")
 		s.counted++
 		if names = slices.DeleteFunc(names, func(n string) bool { return n == who }); len(names) == 0 {
 			break
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("%q never answered, but %s", names, who)
+			s.t.Fatalf("%q never answered, but %s", names, a.how())
 		}
 	}
 	s.flags() // nobody is to be told of these calls
