@@ -56,7 +56,7 @@ func TestCommandsOfTheGuide(t *testing.T) {
 			line, _, _ = strings.Cut(line, ")")
 			line, _, _ = strings.Cut(line, " > ")
 			var args []string
-			for _, word := range strings.Fields(strings.TrimSuffix(strings.TrimSpace(line), "&")) {
+			for word := range strings.FieldsSeq(strings.TrimSuffix(strings.TrimSpace(line), "&")) {
 				args = append(args, strings.Trim(word, "'"))
 			}
 			n++
