@@ -44,7 +44,7 @@ func (a *Attack) sendHTTP2(w Wire, c net.Conn) string {
 		return "closed"
 	}
 	if w == GRPC {
-		_ = s.Framer.WriteData(1, true, make([]byte, 5)) // an empty message; if it fails so does what follows
+		_ = s.WriteData(1, true, make([]byte, 5)) // an empty message; if it fails so does what follows
 	}
 	return s.Answer(1)
 }
