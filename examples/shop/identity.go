@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	_ "embed"
+	"os"
 	"path/filepath"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -11,6 +13,19 @@ import (
 	"github.com/weftmesh/weft/identity/enroll"
 	"github.com/weftmesh/weft/mesh"
 )
+
+// who is who the parts must be to each other. Without identities nobody could be.
+//
+//go:embed identity/identity.yaml
+var who []byte
+
+// secure adds who is who to the configuration, and a place for the authority.
+func (d *director) secure() (err error) {
+	if d.state, err = os.MkdirTemp("", "weft-shop-authority-"); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(d.dir, "identity.yaml"), who, 0o600)
+}
 
 // trustDomain is whose identities the parts of the shop have: payments is spiffe://shop.example/ns/shop/sa/payments.
 const trustDomain = "shop.example"

@@ -6,7 +6,7 @@
 //	go run ./examples/shop --keep     # the same, and then the shop stays open
 //
 // Its parts speak mutual TLS, and know each other by the identities that the control server
-// certifies: see mesh/identity.yaml for who may call whom, and identity.go. --insecure does without.
+// certifies: see identity/identity.yaml for who may call whom, and identity.go. --insecure does without.
 //
 // One program plays every part: started without arguments it directs, and starts
 // itself again as the control server and as each instance of each service. Read

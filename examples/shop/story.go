@@ -78,14 +78,11 @@ func (d *director) run(ctx context.Context) (held bool, err error) {
 		return false, err
 	}
 	defer os.RemoveAll(d.dir)
-	if d.insecure {
-		err = os.Remove(filepath.Join(d.dir, "identity.yaml")) // nobody can be who it asks for
-	} else {
-		d.state, err = os.MkdirTemp("", "weft-shop-authority-")
-		defer os.RemoveAll(d.state)
-	}
-	if err != nil {
-		return false, err
+	if !d.insecure {
+		defer func() { _ = os.RemoveAll(d.state) }()
+		if err := d.secure(); err != nil {
+			return false, err
+		}
 	}
 	if d.Cast, err = stage.NewCast("control"); err != nil {
 		return false, err

@@ -125,6 +125,5 @@ func shopFiles(t *testing.T) map[string]string {
 		}
 		files[filepath.Base(p)] = string(b)
 	}
-	delete(files, "identity.yaml")
 	return files
 }
