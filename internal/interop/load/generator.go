@@ -108,21 +108,15 @@ func percentile(all []sample, p float64, only func(sample) bool) time.Duration {
 func answered(s sample) bool { return s.err == nil }
 func refused(s sample) bool  { return s.err != nil }
 
-// recovered is how long after from it took until a second began in which so many percent of the calls were
-// answered, and in all that followed; -1 if there was none.
+// recovered is how long after from the first second began in which so many percent of the calls were answered; -1 if there was none.
 func recovered(all []sample, from time.Duration, percent float64) time.Duration {
 	if len(all) == 0 {
 		return -1
 	}
-	end := all[len(all)-1].at
-	last := from
-	for at := from; at+time.Second <= end; at += 100 * time.Millisecond {
-		if good(between(all, at, at+time.Second)) < percent {
-			last = at + 100*time.Millisecond
+	for at := from; at+time.Second <= all[len(all)-1].at; at += 100 * time.Millisecond {
+		if good(between(all, at, at+time.Second)) >= percent {
+			return at - from
 		}
 	}
-	if last+time.Second > end {
-		return -1
-	}
-	return last - from
+	return -1
 }

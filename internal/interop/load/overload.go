@@ -65,8 +65,8 @@ func (b *bench) scene(ctx context.Context, name string, n int, yaml string, args
 func (b *bench) overload(ctx context.Context) error {
 	const length = 15 * time.Second
 	fmt.Printf("\n## Overload\n\nA server that can do %d calls a second is offered as many for 10 s, five times as many for %v, then half. Callers wait 1 s.\n\n", capacity, length)
-	fmt.Println("| side | protocol | peak goodput /s | goodput at 5x /s | of peak % | refused after p50 ms | p99 ms | normal again after s |")
-	fmt.Println("|---|---|---:|---:|---:|---:|---:|---:|")
+	fmt.Println("| side | protocol | peak goodput /s | goodput at 5x /s | of peak % | refused after p50 ms | p99 ms | normal again after s | answered from then on % |")
+	fmt.Println("|---|---|---:|---:|---:|---:|---:|---:|---:|")
 	for _, name := range b.sides {
 		for _, protocol := range []string{"HTTP", "gRPC"} {
 			err := b.among(func() error {
@@ -83,8 +83,10 @@ func (b *bench) overload(ctx context.Context) error {
 				calm, storm := between(all, 2*time.Second, 10*time.Second), between(all, 12*time.Second, 10*time.Second+length)
 				peak := goodput(calm, 8*time.Second)
 				under := goodput(storm, length-2*time.Second)
-				fmt.Printf("| %s | %s | %.0f | %.0f | %.0f | %.1f | %.1f | %s |\n", name, protocol, peak, under, 100*under/max(peak, 1),
-					millis(percentile(storm, 50, refused)), millis(percentile(storm, 99, refused)), seconds(recovered(all, 10*time.Second+length, 99)))
+				calmed := recovered(all, 10*time.Second+length, 99)
+				fmt.Printf("| %s | %s | %.0f | %.0f | %.0f | %.1f | %.1f | %s | %.1f |\n", name, protocol, peak, under, 100*under/max(peak, 1),
+					millis(percentile(storm, 50, refused)), millis(percentile(storm, 99, refused)), seconds(calmed),
+					good(between(all, 10*time.Second+length+max(calmed, 0), 40*time.Second)))
 				return nil
 			})
 			if err != nil {
