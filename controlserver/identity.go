@@ -140,7 +140,11 @@ func (s *Server) identify(ctx context.Context) (ads.Identity, error) {
 
 // admit lets a node be only what its identity is: of its namespace, and of its service account. What it left out is filled in.
 func (s *Server) admit(n *ads.Node) error {
-	namespace, account, err := workload(n.Identity)
+	var namespace, account string
+	id, err := spiffeid.FromString(n.Identity)
+	if err == nil {
+		namespace, account, err = identity.WorkloadOf(id)
+	}
 	if err == nil {
 		err = errors.Join(
 			same("namespace", &n.Namespace, namespace),
@@ -169,19 +173,6 @@ func same(what string, said *string, is string) error {
 		return fmt.Errorf("its %s is %q, and that of its identity %q", what, *said, is)
 	}
 	return nil
-}
-
-// workload reads an identity of Istio's form.
-func workload(id string) (namespace, account string, err error) {
-	parsed, err := spiffeid.FromString(id)
-	if err != nil {
-		return "", "", err
-	}
-	parts := strings.Split(parsed.Path(), "/")
-	if len(parts) != 5 || parts[1] != "ns" || parts[3] != "sa" {
-		return "", "", errors.New("identity: not of the form spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/SERVICEACCOUNT")
-	}
-	return parts[2], parts[4], nil
 }
 
 // ownRoots is the name of what clients of the mesh are to believe (Istio).

@@ -3,7 +3,6 @@ package xds
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -57,7 +56,7 @@ func (s *stream) identified() (*corev3.Node, error) {
 
 // nodeOf is a node with the namespace and the service account of an identity, where it is one of Istio's form.
 func nodeOf(n *corev3.Node, id spiffeid.ID) *corev3.Node {
-	namespace, account, err := workloadOf(id)
+	namespace, account, err := identity.WorkloadOf(id)
 	if err != nil {
 		return n
 	}
@@ -72,14 +71,4 @@ func nodeOf(n *corev3.Node, id spiffeid.ID) *corev3.Node {
 		n.Id = strings.Join(parts, "~")
 	}
 	return n
-}
-
-var errForm = errors.New("not of the form spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/SERVICEACCOUNT")
-
-func workloadOf(id spiffeid.ID) (namespace, account string, err error) {
-	parts := strings.Split(id.Path(), "/")
-	if len(parts) != 5 || parts[1] != "ns" || parts[3] != "sa" {
-		return "", "", fmt.Errorf("identity %s: %w", id, errForm)
-	}
-	return parts[2], parts[4], nil
 }
