@@ -44,9 +44,14 @@ func (k *keyed[T]) find(key uint64, now int64) *T {
 	return nil
 }
 
-// put keeps value for the key. Two that put the same key at once may both be kept; the
-// older one is forgotten in time.
-func (k *keyed[T]) put(key uint64, now int64, value T) *T {
+// put keeps value for the key, in place of what was kept.
+func (k *keyed[T]) put(key uint64, now int64, value T) *T { return k.place(key, now, value, true) }
+
+// join keeps value for the key unless there is one already, and returns the one that is kept: who comes first with a key at once with
+// others shares it with them.
+func (k *keyed[T]) join(key uint64, now int64, value T) *T { return k.place(key, now, value, false) }
+
+func (k *keyed[T]) place(key uint64, now int64, value T, replace bool) *T {
 	next := &slot[T]{key: key, value: value}
 	next.used.Store(now)
 	set := &k.sets[key%uint64(len(k.sets))]
@@ -61,6 +66,9 @@ func (k *keyed[T]) put(key uint64, now int64, value T) *T {
 			if was != nil && s.used.Load() < was.used.Load() {
 				place, was = i, s
 			}
+		}
+		if was != nil && was.key == key && !replace {
+			return &was.value
 		}
 		if set[place].CompareAndSwap(was, next) {
 			return &next.value

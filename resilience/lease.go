@@ -166,5 +166,5 @@ func (l *Leases) Of(entries []Entry, now time.Time) *Leased {
 	if known := l.byEntries.find(key, at); known != nil {
 		return *known
 	}
-	return *l.byEntries.put(key, at, new(Leased))
+	return *l.byEntries.join(key, at, new(Leased))
 }

@@ -118,7 +118,7 @@ func (b *buckets) bucket(i int, key uint64, now time.Time) *rate.Limiter {
 	if l := b.each[i].find(key, at); l != nil {
 		return *l
 	}
-	return *b.each[i].put(key, at, b.rate.Descriptors[i].limiter())
+	return *b.each[i].join(key, at, b.rate.Descriptors[i].limiter())
 }
 
 // with is the buckets of r: the same, if r is the same but for its address.

@@ -146,3 +146,26 @@ func TestRateAllocatesNothing(t *testing.T) {
 		l.Allow(r, []Entry{{"method", "POST"}, {"tenant", "a"}}, start)
 	})
 }
+
+// Those who come at once with a key that is new share what is kept for it: a burst has one bucket.
+func TestKeysThatComeAtOnceAreOne(t *testing.T) {
+	for range 200 {
+		k := newKeyed[*int](8)
+		var got [8]*int
+		var start, wg sync.WaitGroup
+		start.Add(1)
+		for i := range got {
+			wg.Go(func() {
+				start.Wait()
+				got[i] = *k.join(7, 1, new(int))
+			})
+		}
+		start.Done()
+		wg.Wait()
+		for _, p := range got {
+			if p != got[0] {
+				t.Fatal("two have one of their own")
+			}
+		}
+	}
+}

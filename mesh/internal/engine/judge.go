@@ -92,6 +92,9 @@ func (s *serving) judge(c *InboundCall) *Refusal {
 	switch {
 	case s.shut != nil:
 		return s.deny(c, identity.Decision{Reason: s.shut.Error()})
+	// It was on its way when its connection was ended, with which who calls is forgotten: nobody must not stand for somebody.
+	case c.conn == nil && s.engine.config.Source != nil:
+		return s.deny(c, identity.Decision{Reason: "the connection that the call came on has ended"})
 	// The connection was let in under other demands, and is to end. Its time is up.
 	case c.conn != nil && !c.Peer.Secure() && c.conn.expired():
 		return s.deny(c, identity.Decision{Reason: "the connection is plaintext, and mutual TLS is demanded by now"})

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/big"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -257,15 +258,37 @@ func TestStreamIsEndedByAChange(t *testing.T) {
 	})
 }
 
+// A call that was read from a connection before that was ended, for a revocation say, is nobody's: it is not let in as such.
+func TestCallsOfConnectionsThatHaveEndedAreRefused(t *testing.T) {
+	s := judging(t, resolver.Inbound{TLS: identity.ServerTLS{Mode: identity.Strict}})
+	conn := s.connect(t, peerOf(t, friendID, 1))
+	s.demand(resolver.Inbound{TLS: identity.ServerTLS{Mode: identity.Strict}, Guard: identity.Guard{Revoked: &identity.Revoked{IDs: []spiffeid.ID{conn.Peer.ID}}}})
+	c := conn.call("/")
+	s.Leave(conn)
+	reached := false
+	if _, r := s.Serve(t.Context(), c, func(ctx context.Context) resilience.Outcome {
+		reached = true
+		return answer200(ctx)
+	}); r == nil || reached {
+		t.Errorf("refused %+v, handled %v", r, reached)
+	}
+}
+
 // Connections that may not be there any more end: at once without calls, else after these.
 func TestConnectionsEndByAChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := judging(t, resolver.Inbound{TLS: identity.ServerTLS{Mode: identity.Permissive}})
+		var mu sync.Mutex
 		shut := map[string]time.Duration{}
 		before := time.Now()
 		enter := func(name string, p *identity.Peer, moved func() uint64) *Connection {
 			c := &Connection{Peer: p, Local: tcp(8080), Remote: tcp(1), Moved: moved}
-			c.Shut = func() { shut[name] = time.Since(before); s.Leave(c) }
+			c.Shut = func() {
+				mu.Lock()
+				defer mu.Unlock()
+				shut[name] = time.Since(before)
+				s.Leave(c)
+			}
 			if why := s.Enter(t.Context(), c); why != Welcome {
 				t.Fatal(why)
 			}
@@ -281,7 +304,9 @@ func TestConnectionsEndByAChange(t *testing.T) {
 		calling, streaming := enter("calling", nil, still), enter("streaming", nil, still)
 		calling.begin(false)
 		streaming.begin(true)
+		mu.Lock()
 		before = time.Now()
+		mu.Unlock()
 		s.demand(resolver.Inbound{TLS: identity.ServerTLS{Mode: identity.Strict}, Guard: identity.Guard{Revoked: &identity.Revoked{IDs: []spiffeid.ID{revoked.Peer.ID}}}})
 		time.Sleep(10 * time.Second)
 		if c := calling.call("/"); !calling.Leaving() {
@@ -292,6 +317,8 @@ func TestConnectionsEndByAChange(t *testing.T) {
 		calling.end(false)
 		synctest.Wait()
 		time.Sleep(time.Second)
+		mu.Lock()
+		defer mu.Unlock()
 		for name, most := range map[string]time.Duration{"idle": 100 * time.Millisecond, "busy": lingering, "revoked": 100 * time.Millisecond, "calling": 11 * time.Second, "streaming": lingering} {
 			if took, ok := shut[name]; !ok || took > most+glance {
 				t.Errorf("%s: ended %v after %v", name, ok, took)
