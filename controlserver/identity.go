@@ -25,9 +25,6 @@ import (
 	"github.com/weftmesh/weft/resolver/xds/wire"
 )
 
-// ownPath is the path of the identity of control servers, by which their clients know them.
-const ownPath = "/ns/weft-system/sa/control-server"
-
 // authority opens the CA that the configuration asks for; nil if it asks for none.
 func (s *Server) authority() error {
 	if s.config.CA == nil {
@@ -40,7 +37,7 @@ func (s *Server) authority() error {
 	if err != nil {
 		return err
 	}
-	id, err := spiffeid.FromPath(cfg.TrustDomain, ownPath)
+	id, err := spiffeid.FromPath(cfg.TrustDomain, identity.ControlServerPath)
 	if err != nil {
 		authority.Close()
 		return fmt.Errorf("ca: %w", err)
@@ -175,15 +172,12 @@ func same(what string, said *string, is string) error {
 	return nil
 }
 
-// ownRoots is the name of what clients of the mesh are to believe (Istio).
-const ownRoots = "ROOTCA"
-
 // trust is what clients are to believe; nil without an authority.
 func (s *Server) trust() *wire.Secret {
 	if s.ca == nil {
 		return nil
 	}
-	out := &wire.Secret{Name: ownRoots, Bundles: map[string]string{}}
+	out := &wire.Secret{Name: wire.OwnRoots, Bundles: map[string]string{}}
 	for _, b := range s.ca.Bundles() {
 		var text strings.Builder
 		for _, c := range b.X509Authorities() {

@@ -7,6 +7,9 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
+// ControlServerPath is the path of the identity that the control servers of a trust domain have, by which their clients know them.
+const ControlServerPath = "/ns/weft-system/sa/control-server"
+
 // WorkloadOf reads an identity of Istio's form, spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/SERVICEACCOUNT.
 func WorkloadOf(id spiffeid.ID) (namespace, serviceAccount string, err error) {
 	parts := strings.Split(id.Path(), "/")

@@ -25,6 +25,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	securityv1alpha1 "istio.io/api/security/v1alpha1"
+
+	"github.com/weftmesh/weft/identity"
 )
 
 const (
@@ -32,8 +34,6 @@ const (
 	connectTime = 4 * time.Second
 	// mostAnswer bounds an answer, in bytes.
 	mostAnswer = 1 << 20
-	// controlServer is the path of the SPIFFE ID of a control server.
-	controlServer = "/ns/weft-system/sa/control-server"
 )
 
 // ask has a new key certified, and puts the answer into use. wait is how long the authority wants not to be asked again.
@@ -226,7 +226,7 @@ func (s *Source) verify(state tls.ConnectionState, roots *x509.CertPool, host st
 			return fmt.Errorf("the authority's certificate is not of %s", s.config.ServerID)
 		}
 		return nil
-	case s.config.ServerName == "" && noID == nil && id.Path() == controlServer && (s.config.TrustDomain.IsZero() || id.MemberOf(s.config.TrustDomain)):
+	case s.config.ServerName == "" && noID == nil && id.Path() == identity.ControlServerPath && (s.config.TrustDomain.IsZero() || id.MemberOf(s.config.TrustDomain)):
 		return nil
 	}
 	if err := leaf.VerifyHostname(host); err != nil {

@@ -15,16 +15,13 @@ import (
 	"github.com/weftmesh/weft/identity"
 )
 
-// controlServer is the path of the identity that a control server of the mesh has, in each trust domain.
-const controlServer = "/ns/weft-system/sa/control-server"
-
 // meshTLS is the mTLS by which a process of that identity speaks to the control server of its trust domain.
 func meshTLS(own identity.Source) (*tls.Config, error) {
 	svid, err := own.GetX509SVID()
 	if err != nil {
 		return nil, fmt.Errorf("identity: there is none yet to show to the control server: %w", err)
 	}
-	id, err := spiffeid.FromPath(svid.ID.TrustDomain(), controlServer)
+	id, err := spiffeid.FromPath(svid.ID.TrustDomain(), identity.ControlServerPath)
 	if err != nil {
 		return nil, fmt.Errorf("identity of the control server: %w", err)
 	}

@@ -42,7 +42,7 @@ func (s *script) clientAs(own identity.Source) *Client {
 func TestWithAnIdentityTheControlServerIsSpokenToByMTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca := identitytest.New(t, "td")
-		s := secured(t, ca, controlServer)
+		s := secured(t, ca, identity.ControlServerPath)
 		own := ca.Source("/ns/shop/sa/till")
 		w := watching(s.clientAs(own), "a")
 		c := s.accept()
@@ -69,7 +69,7 @@ func TestOthersAreNoControlServer(t *testing.T) {
 		want     string
 	}{
 		"a workload":         {false, "/ns/shop/sa/till", "unexpected ID"},
-		"a stranger's issue": {true, controlServer, "unknown authority"},
+		"a stranger's issue": {true, identity.ControlServerPath, "unknown authority"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -92,7 +92,7 @@ func TestWithoutAnSVIDNothingIsSent(t *testing.T) {
 		ca := identitytest.New(t, "td")
 		own := ca.Source("/ns/shop/sa/till")
 		own.Fail(errors.New("nobody has signed it"))
-		s := secured(t, ca, controlServer)
+		s := secured(t, ca, identity.ControlServerPath)
 		w := watching(s.clientAs(own), "a")
 		time.Sleep(connectTimeout + time.Second)
 		if err := w.error(t); !contains(err.Error(), "no SVID") {

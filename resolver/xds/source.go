@@ -16,13 +16,10 @@ import (
 	"github.com/weftmesh/weft/resolver/xds/wire"
 )
 
-// ownRoots is the secret that holds what a process of the mesh is to believe (Istio).
-const ownRoots = "ROOTCA"
-
 // Trust reports what the control server says that this process is to believe: bundles of trust domains, by the secret ROOTCA. It
 // follows the rules of Watch; a control server that has none is no error, and nothing is reported then.
 func (c *Client) Trust(sink func([]*x509bundle.Bundle)) (stop func()) {
-	return c.secret(ownRoots, func(s *wire.Secret, _ error) {
+	return c.secret(wire.OwnRoots, func(s *wire.Secret, _ error) {
 		if s == nil || len(s.Bundles) == 0 {
 			return
 		}

@@ -48,7 +48,7 @@ func envoyAccepts(t *testing.T, listeners []*listenerv3.Listener, clusters []*cl
 func ownSecrets() []*tlsv3.Secret {
 	return []*tlsv3.Secret{
 		EncodeSecret(Secret{Name: ownCertificate, Certificates: testRoot, Key: testKey}).(*tlsv3.Secret),
-		EncodeSecret(Secret{Name: ownRoots, Roots: testRoot}).(*tlsv3.Secret),
+		EncodeSecret(Secret{Name: OwnRoots, Roots: testRoot}).(*tlsv3.Secret),
 		EncodeSecret(Secret{Name: systemRoots, Roots: testRoot}).(*tlsv3.Secret),
 	}
 }

@@ -24,10 +24,12 @@ const (
 	Providers
 )
 
+// OwnRoots is the name of the secret that holds what a process of the mesh is to believe (Istio).
+const OwnRoots = "ROOTCA"
+
 // The names of the process's own secrets (Istio).
 const (
 	ownCertificate = "default"
-	ownRoots       = "ROOTCA"
 	ownInstance    = "default"
 )
 
@@ -187,14 +189,14 @@ func (s *proof) secretRoots(p *place, m *tlsv3.SdsSecretConfig) {
 	name := m.GetName()
 	file, isFile := strings.CutPrefix(name, fileRoots)
 	switch {
-	case name == ownRoots:
+	case name == OwnRoots:
 		s.mesh = true
 	case name == systemRoots:
 		s.system = true
 	case isFile && file != "":
 		s.roots = file
 	default:
-		p.refuse("validation_context_sds_secret_config.name", "%q is not known: it must be %q", name, ownRoots)
+		p.refuse("validation_context_sds_secret_config.name", "%q is not known: it must be %q", name, OwnRoots)
 	}
 }
 
@@ -254,14 +256,14 @@ func encodeOwn(form Secrets, names []identity.SubjectAltName, protocols ...strin
 	encodeNames(v, names)
 	if form == Providers {
 		m.TlsCertificateProviderInstance = &tlsv3.CertificateProviderPluginInstance{InstanceName: ownInstance, CertificateName: ownCertificate}
-		v.CaCertificateProviderInstance = &tlsv3.CertificateProviderPluginInstance{InstanceName: ownInstance, CertificateName: ownRoots}
+		v.CaCertificateProviderInstance = &tlsv3.CertificateProviderPluginInstance{InstanceName: ownInstance, CertificateName: OwnRoots}
 		m.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: v}
 		return m
 	}
 	// The members of the mesh speak nothing older; an Envoy's client would offer nothing newer than 1.2. gRPC refuses to be told.
 	m.TlsParams = &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_3, TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3}
 	m.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{{Name: ownCertificate}}
-	believeSecret(m, v, ownRoots)
+	believeSecret(m, v, OwnRoots)
 	return m
 }
 
