@@ -12,22 +12,29 @@ func (b *bench) hedge(ctx context.Context) error {
 	fmt.Printf("\n## Hedging\n\n%d calls a second for %v, each worked on for 2 ms.\n\n", rate, length)
 	fmt.Println("| backends | side | protocol | policy | p50 ms | p99 ms | p99.9 ms | more calls % |")
 	fmt.Println("|---|---|---|---|---:|---:|---:|---:|")
-	destination := `loadBalancer: {simple: LEAST_REQUEST}, retryBudget: {percent: 20, minRetryConcurrency: 20},
-    outlierDetection: {consecutive5xxErrors: 5, interval: 1s, baseEjectionTime: 10s, maxEjectionPercent: 30}`
-	for _, scene := range []struct{ backends, who, line, policy, traffic string }{
-		{"four good", "", "", "none", ""},
-		{"four good", "", "", "hedge at p95", `client: {hedge: {percentile: 95, delay: 50ms}}`},
-		{"one of four slow (+100 ms)", "one", "slow 100ms", "none", ""},
-		{"one of four slow (+100 ms)", "one", "slow 100ms", "hedge at p95", `client: {hedge: {percentile: 95, delay: 50ms}}`},
-		{"1 % of calls slow (+100 ms)", "all", "sometimes 100ms", "none", ""},
-		{"1 % of calls slow (+100 ms)", "all", "sometimes 100ms", "hedge at p98", `client: {hedge: {percentile: 98, delay: 50ms}}`},
+	destination := func(budget int) string { // percent of the calls that may be added
+		return fmt.Sprintf(`loadBalancer: {simple: LEAST_REQUEST}, retryBudget: {percent: %d, minRetryConcurrency: 1, budgetInterval: 10s},
+    outlierDetection: {consecutive5xxErrors: 5, interval: 1s, baseEjectionTime: 10s, maxEjectionPercent: 30}`, budget)
+	}
+	for _, scene := range []struct {
+		backends, who, line, policy, traffic string
+		budget                               int
+	}{
+		{"four good", "", "", "none", "", 5},
+		{"four good", "", "", "hedge at p95", `client: {hedge: {percentile: 95, delay: 50ms}}`, 5},
+		{"one of four slow (+100 ms)", "one", "slow 100ms", "none", "", 5},
+		{"one of four slow (+100 ms)", "one", "slow 100ms", "hedge at p95", `client: {hedge: {percentile: 95, delay: 50ms}}`, 5},
+		{"1 % of calls slow (+100 ms)", "all", "sometimes 100ms", "none", "", 2},
+		{"1 % of calls slow (+100 ms)", "all", "sometimes 100ms", "hedge at p98", `client: {hedge: {percentile: 98, delay: 50ms}}`, 2},
+		{"1 % of calls slow (+500 ms)", "all", "sometimes 500ms", "none", "", 2},
+		{"1 % of calls slow (+500 ms)", "all", "sometimes 500ms", "hedge at p98", `client: {hedge: {percentile: 98, delay: 50ms}}`, 2},
 	} {
 		for _, name := range b.sides {
 			if name == "envoy" || name == "plain" && scene.policy != "none" {
 				continue // Envoy hedges only after the time of a try
 			}
 			err := b.among(func() error {
-				s, addrs, err := b.scene(ctx, name, 4, alike(destination, "retries: {attempts: 0}", scene.traffic), "--work", "2ms")
+				s, addrs, err := b.scene(ctx, name, 4, alike(destination(scene.budget), "retries: {attempts: 0}", scene.traffic), "--work", "2ms")
 				if err != nil {
 					return err
 				}

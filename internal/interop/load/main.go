@@ -50,6 +50,7 @@ func main() {
 	flag.DurationVar(&p.ttl, "ttl", 0, "life of certificates")
 	flag.IntVar(&p.tries, "tries", 0, "how often a hop without the mesh tries")
 	flag.IntVar(&p.workers, "workers", 0, "how many calls a backend works on at a time; 0 is any number")
+	flag.Int64Var(&p.limit, "limit", 0, "how many calls a backend lets in at a time, refusing others at once; 0 is any number")
 	flag.DurationVar(&p.work, "work", time.Millisecond, "how long a backend works on a call")
 	only := flag.String("only", "", "figures, separated by commas")
 	sides := flag.String("sides", "weft,plain,envoy", "who is measured")

@@ -63,38 +63,48 @@ func (b *bench) scene(ctx context.Context, name string, n int, yaml string, args
 
 // overload measures a server that is asked for five times what it can do.
 func (b *bench) overload(ctx context.Context) error {
-	const length = 15 * time.Second
-	fmt.Printf("\n## Overload\n\nA server that can do %d calls a second is offered as many for 10 s, five times as many for %v, then half. Callers wait 1 s.\n\n", capacity, length)
+	fmt.Printf("\n## Overload\n\nA server that can do %d calls a second is offered as many for 10 s, five times as many for 15 s, then half. Callers wait 1 s.\n\n", capacity)
 	fmt.Println("| side | protocol | peak goodput /s | goodput at 5x /s | of peak % | refused after p50 ms | p99 ms | normal again after s | answered from then on % |")
 	fmt.Println("|---|---|---:|---:|---:|---:|---:|---:|---:|")
 	for _, name := range b.sides {
 		for _, protocol := range []string{"HTTP", "gRPC"} {
-			err := b.among(func() error {
-				s, _, err := b.scene(ctx, name, 1, alike("loadBalancer: {simple: LEAST_REQUEST}", "retries: {attempts: 0}", bounded), serverArgs...)
-				if err != nil {
-					return err
-				}
-				defer s.close()
-				call := s.http
-				if protocol == "gRPC" {
-					call = s.grpc
-				}
-				all := drive(ctx, call, time.Second, nil, stretch{capacity, 10 * time.Second}, stretch{5 * capacity, length}, stretch{capacity / 2, 15 * time.Second})
-				calm, storm := between(all, 2*time.Second, 10*time.Second), between(all, 12*time.Second, 10*time.Second+length)
-				peak := goodput(calm, 8*time.Second)
-				under := goodput(storm, length-2*time.Second)
-				calmed := recovered(all, 10*time.Second+length, 99)
-				fmt.Printf("| %s | %s | %.0f | %.0f | %.0f | %.1f | %.1f | %s | %.1f |\n", name, protocol, peak, under, 100*under/max(peak, 1),
-					millis(percentile(storm, 50, refused)), millis(percentile(storm, 99, refused)), seconds(calmed),
-					good(between(all, 10*time.Second+length+max(calmed, 0), 40*time.Second)))
-				return nil
-			})
-			if err != nil {
+			if err := b.fivefold(ctx, name, name, protocol, serverArgs...); err != nil {
+				return err
+			}
+			if name != "plain" {
+				continue
+			}
+			if err := b.fivefold(ctx, name, "plain, limit by hand", protocol, append(serverArgs, "--limit", "6")...); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// fivefold measures one of them; args are those of the server.
+func (b *bench) fivefold(ctx context.Context, name, label, protocol string, args ...string) error {
+	const calmFor, stormFor = 10 * time.Second, 15 * time.Second
+	return b.among(func() error {
+		s, _, err := b.scene(ctx, name, 1, alike("loadBalancer: {simple: LEAST_REQUEST}", "retries: {attempts: 0}", bounded), args...)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		call := s.http
+		if protocol == "gRPC" {
+			call = s.grpc
+		}
+		all := drive(ctx, call, time.Second, nil, stretch{capacity, calmFor}, stretch{5 * capacity, stormFor}, stretch{capacity / 2, 15 * time.Second})
+		calm, storm := between(all, 2*time.Second, calmFor), between(all, calmFor+2*time.Second, calmFor+stormFor)
+		peak := goodput(calm, calmFor-2*time.Second)
+		under := goodput(storm, stormFor-2*time.Second)
+		calmed := recovered(all, calmFor+stormFor, 99)
+		fmt.Printf("| %s | %s | %.0f | %.0f | %.0f | %.1f | %.1f | %s | %.1f |\n", label, protocol, peak, under, 100*under/max(peak, 1),
+			millis(percentile(storm, 50, refused)), millis(percentile(storm, 99, refused)), seconds(calmed),
+			good(between(all, calmFor+stormFor+max(calmed, 0), 40*time.Second)))
+		return nil
+	})
 }
 
 func goodput(all []sample, length time.Duration) float64 {

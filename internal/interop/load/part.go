@@ -39,8 +39,10 @@ type part struct {
 
 	tries, workers int
 	work           time.Duration
+	limit          int64 // of calls inside; 0 is none
 
 	desk    chan struct{} // nil if there is room for all
+	inside  atomic.Int64
 	calls   atomic.Int64
 	slow    atomic.Int64 // nanoseconds that calls take longer
 	oneIn   atomic.Int64 // only every so-manieth of them
@@ -130,6 +132,17 @@ func (p *part) listen(ctx context.Context, h http.Handler, opts []grpc.ServerOpt
 	return errors.Join(<-ended, <-ended, <-ended)
 }
 
+// enter refuses what is more than the limit, as who writes a server by hand would. A call that is let in must leave.
+func (p *part) enter() bool {
+	if n := p.inside.Add(1); p.limit > 0 && n > p.limit {
+		p.leave()
+		return false
+	}
+	return true
+}
+
+func (p *part) leave() { p.inside.Add(-1) }
+
 // toil works on a call. Like most servers, it does not look whether somebody still waits for the result.
 func (p *part) toil() (ok bool) {
 	n := p.calls.Add(1)
@@ -150,6 +163,11 @@ func (p *part) toil() (ok bool) {
 }
 
 func (p *part) handle(w http.ResponseWriter, _ *http.Request) {
+	if !p.enter() {
+		http.Error(w, "full", http.StatusServiceUnavailable)
+		return
+	}
+	defer p.leave()
 	if !p.toil() {
 		http.Error(w, "told to fail", http.StatusServiceUnavailable)
 		return
@@ -158,6 +176,10 @@ func (p *part) handle(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (p *part) stream(_ any, s grpc.ServerStream) error {
+	if !p.enter() {
+		return status.Error(codes.Unavailable, "full")
+	}
+	defer p.leave()
 	if err := s.RecvMsg(new(emptypb.Empty)); err != nil {
 		return err
 	}

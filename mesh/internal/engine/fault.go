@@ -9,14 +9,17 @@ import (
 	"github.com/weftmesh/weft/resilience"
 )
 
-// parts splits a fault into what is done to a call and what is done to each of its attempts; either is nil if that is nothing.
+// parts splits a fault into what is done to a call and what is done to each of its attempts; either is nil if that is nothing, or
+// done to no call: headers ask for shares that are configured at most.
 func parts(f *resilience.Fault) (call, attempt *resilience.Fault) {
-	if f.Break.Kind != resilience.NoBreak {
+	if f.Break.Kind != resilience.NoBreak && f.BreakPercent.Numerator > 0 {
 		attempt = &resilience.Fault{Break: f.Break, BreakPercent: f.BreakPercent, MaxActive: f.MaxActive}
 	}
 	rest := *f
 	rest.Break = resilience.Break{}
-	if rest.Delay > 0 || rest.Abort != (resilience.Abort{}) || rest.BytesPerSecond > 0 || rest.ByHeader {
+	if rest.DelayPercent.Numerator > 0 && (rest.Delay > 0 || rest.ByHeader) ||
+		rest.AbortPercent.Numerator > 0 && (rest.Abort != (resilience.Abort{}) || rest.ByHeader) ||
+		rest.SlowPercent.Numerator > 0 && (rest.BytesPerSecond > 0 || rest.ByHeader) {
 		call = &rest
 	}
 	return call, attempt

@@ -34,6 +34,8 @@ type race struct {
 	alone    bool     // the timer was stopped before anybody had joined, so that nobody will
 	chosen   *entrant // who won, or else who arrived last
 	panicked any      // of an attempt beside
+
+	quiet bool // all have arrived, as far as the caller's goroutine knows, whose alone it is
 }
 
 // An entrant is one attempt of a race.
@@ -76,7 +78,7 @@ func (c *Call) race(host *balancer.Host, pass resilience.Pass, h Hedger, wait ti
 	r.start(wait)
 
 	defer r.disband() // by a panic of the call's own Send, too
-	r.run(&r.own, c.transport)
+	r.quiet = r.run(&r.own, c.transport)
 	r.await()
 	if r.panicked != nil {
 		panic(r.panicked) // where the caller would have met it
@@ -94,13 +96,13 @@ func (c *Call) race(host *balancer.Host, pass resilience.Pass, h Hedger, wait ti
 
 // start makes others join after wait.
 func (r *race) start(wait time.Duration) {
+	if r.timer != nil {
+		r.timer.Reset(wait)
+		return
+	}
 	r.mu.Lock() // the timer may be done before it is there
 	defer r.mu.Unlock()
-	if r.timer == nil {
-		r.timer = time.AfterFunc(wait, r.join)
-	} else {
-		r.timer.Reset(wait)
-	}
+	r.timer = time.AfterFunc(wait, r.join)
 }
 
 // join sends the call once more, to another host, on the timer's goroutine.
@@ -169,8 +171,8 @@ func (r *race) prepare(e *entrant) bool {
 	return true
 }
 
-// run sends an entrant's attempt by t.
-func (r *race) run(e *entrant, t Transport) {
+// run sends an entrant's attempt by t, and reports whether it was the last to arrive.
+func (r *race) run(e *entrant, t Transport) (last bool) {
 	var out resilience.Outcome
 	returned := false
 	defer func() {
@@ -178,14 +180,16 @@ func (r *race) run(e *entrant, t Transport) {
 		if e != &r.own {
 			v = recover() // nobody is above on this goroutine
 		}
-		r.arrive(e, out, !returned, v)
+		last = r.arrive(e, out, !returned, v)
 	}()
 	out = r.call.send(e.attempt, t)
 	returned = true
+	return false // arrive says
 }
 
-// arrive ends an entrant's part. broken says that out is none, since its goroutine was left by panicking with v or by exiting.
-func (r *race) arrive(e *entrant, out resilience.Outcome, broken bool, v any) {
+// arrive ends an entrant's part, and reports whether it was the last. broken says that out is none, since its goroutine was left by
+// panicking with v or by exiting.
+func (r *race) arrive(e *entrant, out resilience.Outcome, broken bool, v any) (last bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := r.call
@@ -224,7 +228,9 @@ func (r *race) arrive(e *entrant, out resilience.Outcome, broken bool, v any) {
 	if r.running--; r.running == 0 {
 		r.stop()
 		r.arrived.Signal()
+		return true
 	}
+	return false
 }
 
 // overtaken reports whether an attempt that was begun after e's was answered before it. It needs mu.
@@ -255,11 +261,15 @@ func (r *race) stop() {
 
 // await waits until all have arrived.
 func (r *race) await() {
+	if r.quiet {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for r.running > 0 {
 		r.arrived.Wait()
 	}
+	r.quiet = true
 }
 
 // disband ends the attempts that do not count and drops their answers.
@@ -317,6 +327,6 @@ func (e *Engine) race() *race {
 // reuse keeps a race of which nothing runs any more, with its timer, which costs more than the race. It must be alone: of a timer
 // that was not stopped in time the goroutine may still come.
 func (e *Engine) reuse(r *race) {
-	r.call, r.hedger, r.own, r.over, r.alone, r.chosen = nil, nil, entrant{}, false, false, nil
+	r.call, r.hedger, r.own, r.over, r.alone, r.chosen, r.quiet = nil, nil, entrant{}, false, false, nil, false
 	e.races.Put(r)
 }
