@@ -38,7 +38,7 @@ func (s *Admissions) Admit(a Admission, now time.Time, random float64) bool {
 func (s *Admissions) Refusing(a Admission, now time.Time) float64 {
 	a = a.filled()
 	calls, ok := s.recent.window(a.Window).sums(now)
-	if calls == 0 || float64(calls) < a.MinRate*a.Window.Seconds() {
+	if float64(ok)*100 >= float64(calls)*a.Threshold || float64(calls) < a.MinRate*a.Window.Seconds() {
 		return 0
 	}
 	share := (float64(calls) - float64(ok)*100/a.Threshold) / float64(calls+1)

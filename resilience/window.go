@@ -61,7 +61,7 @@ func (w *window) sums(now time.Time) (a, b uint64) {
 // turn is the number of the slot that now falls into. It begins far from 0, so that slots never
 // written to are old.
 func (w *window) turn(now time.Time) uint64 {
-	return uint64(max(now.Sub(w.start), 0)/w.slot) + 2*windowSlots
+	return uint64(max(now.Sub(w.start), 0))/uint64(w.slot) + 2*windowSlots
 }
 
 // A rolling is the window of the length that is configured now.

@@ -226,7 +226,9 @@ func (r *race) arrive(e *entrant, out resilience.Outcome, broken bool, v any) (l
 		r.chosen = e
 	}
 	if r.running--; r.running == 0 {
-		r.stop()
+		if !r.over {
+			r.stop()
+		}
 		r.arrived.Signal()
 		return true
 	}
