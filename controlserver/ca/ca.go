@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,6 +125,9 @@ type CA struct {
 	changing sync.Mutex // held to change the state
 	keyTried time.Time  // when the root's key was last
 	keyErr   error
+
+	listing sync.Mutex
+	signed  *signed // nil before somebody asks for it
 
 	mu      sync.Mutex
 	news    chan struct{} // closed and replaced when a bundle changes
@@ -262,7 +266,7 @@ func (c *CA) GetX509BundleForTrustDomain(d spiffeid.TrustDomain) (*x509bundle.Bu
 	return c.federated.bundle(d)
 }
 
-// Changed is closed when Bundles is another than at the call.
+// Changed is closed when Bundles, or who signs RevocationLists, is another than at the call.
 func (c *CA) Changed() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -324,6 +328,9 @@ func (c *CA) upkeep() error {
 	} else if err := c.rootKey(a, now); err != nil {
 		errs = append(errs, fmt.Errorf("ca: the key of the root can't be used; certificates can be signed for %v still: %w", left.Round(time.Minute), err))
 	}
+	if slices.ContainsFunc(c.live.Load().state.Former, func(f former) bool { return !now.Before(f.Until) }) {
+		errs = append(errs, c.change(func(n *state) error { n.forget(now); return nil }))
+	}
 	if want := inSeconds(cmp.Or(c.config.Overlap, a.state.Longest.duration())); a.state.Overlap != want {
 		errs = append(errs, c.change(func(n *state) error { n.Overlap = want; return nil }))
 	}
@@ -342,9 +349,8 @@ func (c *CA) rootKey(a *authority, now time.Time) error {
 	return c.keyErr
 }
 
-func (c *CA) renew(n *state) (err error) {
-	n.Intermediate, err = c.config.Keys.newIntermediate(c.store, n.TrustDomain, *n.signing(), c.config.IntermediateTTL)
-	return err
+func (c *CA) renew(n *state) error {
+	return n.replace(c.config.Keys, c.store, n.TrustDomain, c.config.IntermediateTTL, time.Now())
 }
 
 // lengthen has the state know of the longest life that is given to a certificate, before it is.
@@ -401,6 +407,8 @@ func (c *CA) reload() error {
 	c.live.Store(a)
 	if old != nil && old.state.Sequence != s.Sequence {
 		c.log.Info("the bundle has changed", "sequence", s.Sequence, "roots", len(s.Roots), "stage", string(s.stage()))
+	}
+	if old != nil && (old.state.Sequence != s.Sequence || old.state.Intermediate != s.Intermediate || len(old.state.Former) != len(s.Former)) {
 		c.changed()
 	}
 	return err

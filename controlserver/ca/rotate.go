@@ -129,10 +129,10 @@ func rotate(in store, keys Keys, life lives, step Step, force bool) (*state, err
 		if err := early("switching to the new root, which must have reached all first,", s.Roots[1].Since.Add(s.Overlap.duration())); err != nil {
 			return nil, err
 		}
-		if n.Intermediate, err = keys.newIntermediate(in, s.TrustDomain, s.Roots[1], life.intermediate); err != nil {
+		n.Signing, n.Switched = s.Roots[1].Key, now
+		if err := n.replace(keys, in, s.TrustDomain, life.intermediate, now); err != nil {
 			return nil, err
 		}
-		n.Signing, n.Switched = s.Roots[1].Key, now
 	case RetireRoot:
 		if s.stage() != Switched {
 			return nil, fmt.Errorf("ca: the old root still signs, or there is none: the rotation is %s", s.stage())
@@ -143,6 +143,7 @@ func rotate(in store, keys Keys, life lives, step Step, force bool) (*state, err
 		}
 		n.Roots = n.Roots[1:]
 		n.Sequence++
+		n.forget(now)
 	default:
 		return nil, fmt.Errorf("ca: %q is no step of a rotation: there are %s, %s and %s", step, AnnounceRoot, SwitchRoot, RetireRoot)
 	}

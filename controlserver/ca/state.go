@@ -27,6 +27,8 @@ type state struct {
 	// Signing is the key of the root that signs, Intermediate what it has signed.
 	Signing      string `json:"signing"`
 	Intermediate string `json:"intermediate"` // PEM
+	// Former are the intermediates before, the oldest first.
+	Former []former `json:"former,omitempty"`
 	// Switched is when Signing began to sign.
 	Switched time.Time `json:"switched"`
 	// Longest is the longest life that was given to a certificate, Overlap how long a new root stands in the bundle before it signs.
@@ -96,8 +98,10 @@ func (s *state) keys() []string {
 	for _, r := range s.Roots {
 		names = append(names, r.Key)
 	}
-	if cert, err := parseCertificate(s.Intermediate); err == nil {
-		names = append(names, keyName(cert.PublicKey))
+	for _, text := range s.intermediates() {
+		if cert, err := parseCertificate(text); err == nil {
+			names = append(names, keyName(cert.PublicKey))
+		}
 	}
 	return names
 }
