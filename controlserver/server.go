@@ -404,6 +404,9 @@ func (s *Server) publish(change func(*state)) {
 	}
 	if s.ca != nil {
 		cfg.TrustDomain, cfg.DefaultMode = s.ca.TrustDomain().Name(), cmp.Or(s.config.DefaultMTLS, identity.Strict)
+		if r := s.worked.catalog.Revoked(); r != nil {
+			cfg.RevocationLists = s.ca.RevocationLists(r.Serials)
+		}
 	}
 	p := publish.New(s.worked.catalog, cfg)
 	s.worked.publisher = p

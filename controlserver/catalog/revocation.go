@@ -76,13 +76,10 @@ func (v *validator) revocation(r *Revocation, p *path) {
 	}
 }
 
-// revoked adds up the Revocations of the root namespace.
-func (c *Catalog) revoked() *identity.Revoked {
+// revoked adds up Revocations.
+func revoked(all []*Object) *identity.Revoked {
 	var out identity.Revoked
-	for _, o := range c.objects {
-		if o.Revocation == nil || o.Namespace != c.mesh.RootNamespace {
-			continue
-		}
+	for _, o := range all {
 		for _, s := range o.Revocation.Serials {
 			if s != "" { // could not be read
 				out.Serials = append(out.Serials, s.plain())

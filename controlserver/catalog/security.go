@@ -16,6 +16,8 @@ type protection struct {
 	tokens  map[string][]*RequestAuthentication
 	rules   map[string][]*AuthorizationPolicy
 	revoked *identity.Revoked
+	// revocations are what revoked adds up.
+	revocations []*Object
 }
 
 // A peerAuthentication says whether connections are TLS.
@@ -120,6 +122,9 @@ func (c *Catalog) RequestAuthentications(w Workload) []*RequestAuthentication {
 // Revoked returns what all Revocations take back; nil if there is nothing.
 func (c *Catalog) Revoked() *identity.Revoked { return c.protection.revoked }
 
+// Revocations returns those that hold.
+func (c *Catalog) Revocations() []*Object { return c.protection.revocations }
+
 func (c *Catalog) addProtection() {
 	p := &c.protection
 	p.mutual = map[string][]*peerAuthentication{}
@@ -139,7 +144,12 @@ func (c *Catalog) addProtection() {
 			p.rules[o.Namespace] = append(p.rules[o.Namespace], &AuthorizationPolicy{Object: o, DryRun: o.dryRun(), Spec: spec})
 		}
 	}
-	p.revoked = c.revoked()
+	for _, o := range c.objects {
+		if o.Revocation != nil && o.Namespace == c.mesh.RootNamespace {
+			p.revocations = append(p.revocations, o)
+		}
+	}
+	p.revoked = revoked(p.revocations)
 }
 
 var modes = map[security.PeerAuthentication_MutualTLS_Mode]identity.Mode{

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	networking "istio.io/api/networking/v1alpha3"
 
 	"github.com/weftmesh/weft/controlserver/catalog"
@@ -44,6 +43,7 @@ func (v *View) clientTLS(s *catalog.Service, port catalog.Port, subset string, f
 		}
 	}
 	tls.Revoked = v.catalog.Revoked()
+	v.revocations(from)
 	switch names := said.GetSubjectAltNames(); {
 	case said.GetCredentialName() != "" && !tls.Mutual:
 		tls.Insecure = false
@@ -94,27 +94,10 @@ func (v *View) settle(c *resolver.Cluster, s *catalog.Service, port catalog.Port
 // tlsOfGRPC is the mesh's own, or else none with which a call could be made: less than what was asked for is not done.
 func tlsOfGRPC(l *losses, t *identity.ClientTLS) *identity.ClientTLS {
 	if t == nil || t.Mutual {
-		return unrevoked(l, t)
+		return unrevoked(l, t, grpcHas+"no list of certificates: serial numbers are not looked at")
 	}
 	l.say(TLS, grpcHas+"no TLS by xDS but the mesh's own: no call is made")
 	return &identity.ClientTLS{Mutual: true, ServerName: t.ServerName, SubjectAltNames: nobody("gRPC has no such TLS")}
-}
-
-// unrevoked expects none of the names that are not believed any more, for clients that have no list of them.
-func unrevoked(l *losses, t *identity.ClientTLS) *identity.ClientTLS {
-	if t == nil || t.Revoked == nil {
-		return t
-	}
-	out := *t
-	out.Revoked = nil
-	out.SubjectAltNames = slices.DeleteFunc(slices.Clone(t.SubjectAltNames), func(n identity.SubjectAltName) bool {
-		return slices.ContainsFunc(t.Revoked.IDs, func(id spiffeid.ID) bool { return n.Is.Value == id.String() })
-	})
-	if len(out.SubjectAltNames) < len(t.SubjectAltNames) && len(out.SubjectAltNames) == 0 {
-		out.SubjectAltNames = nobody("all of the server's names are revoked")
-	}
-	l.sayIf(len(t.Revoked.Serials) > 0, TLS, "serial numbers of certificates are not looked at")
-	return &out
 }
 
 // nobody is a name that no certificate has: calls fail, and say why, instead of being made without what was asked for.

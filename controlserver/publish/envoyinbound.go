@@ -46,7 +46,11 @@ func (v *View) before(name string, f Forward) wire.Listener {
 	serving := v.serving(netip.AddrPortFrom(at.Addr(), uint16(f.Port)).String())
 	told, lost := v.limitInbound(v.protected(f.Listen, serving, w, f.Port), w)
 	v.lose(lost)
-	return wire.Listener{Name: name, Inbound: &told.Inbound, Proxy: &wire.Proxy{Cluster: name, TCP: f.TCP}, Secrets: wire.SDS}
+	l := wire.Listener{Name: name, Inbound: &told.Inbound, Proxy: &wire.Proxy{Cluster: name, TCP: f.TCP}, Secrets: wire.SDS}
+	if told.TLS.Mode > identity.Disable {
+		l.RevocationLists = v.lists(told.From)
+	}
+	return l
 }
 
 // behind is the server behind a listener.

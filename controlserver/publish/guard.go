@@ -60,6 +60,7 @@ func (v *View) protected(addr string, serving Serving, w catalog.Workload, port 
 		out.From.add(RequestTokens, Origin{p.Object, "spec"})
 	}
 
+	v.revocations(out.From)
 	out.Guard = identity.Guard{JWT: v.tokens(out.Tokens), Revoked: v.catalog.Revoked()}
 	a := authorizer{trustDomains: v.trustDomains(), provider: v.provider}
 	if out.Guard.JWT != nil {

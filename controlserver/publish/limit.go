@@ -182,7 +182,11 @@ func clusterOfEnvoy(l *losses, c resolver.Cluster) resolver.Cluster {
 	l.sayIf(c.Breaker != nil, Breaker, "a proxy has no breaker of a cluster")
 	l.sayIf(c.HostBreaker != nil, HostBreaker, "a proxy has no breaker of a host")
 	c.Breaker, c.HostBreaker = nil, nil
-	c.TLS = unrevoked(l, c.TLS)
+	unlisted := ""
+	if c.TLS != nil && !c.TLS.Mutual {
+		unlisted = "a proxy has lists of the mesh's own certificates alone: serial numbers of these servers' are not looked at"
+	}
+	c.TLS = unrevoked(l, c.TLS, unlisted)
 	if b := c.Budget; b != nil && b.MinRate > 0 {
 		l.say(Budget, "a proxy has no least rate of retries")
 		without := *b

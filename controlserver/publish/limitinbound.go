@@ -7,7 +7,6 @@ import (
 
 	"github.com/weftmesh/weft/controlserver/catalog"
 	"github.com/weftmesh/weft/identity"
-	"github.com/weftmesh/weft/internal/match"
 	"github.com/weftmesh/weft/resilience"
 )
 
@@ -29,10 +28,13 @@ func (v *View) limitInbound(in Inbound, w catalog.Workload) (Inbound, []Loss) {
 
 const grpcServer = "gRPC's own server "
 
+// partsOfGRPC are those that are looked at for themselves.
+var partsOfGRPC = []Part{TLS, Authorization, RequestTokens, Serials, Identities}
+
 // inboundOfGRPC has RBAC alone, and TLS or plaintext but never both.
 func inboundOfGRPC(l *losses, in Inbound, w catalog.Workload) Inbound {
 	for part := range in.From {
-		if part != TLS && part != Authorization && part != RequestTokens {
+		if !slices.Contains(partsOfGRPC, part) {
 			l.say(part, grpcServer+"takes none of that by xDS")
 		}
 	}
@@ -44,7 +46,10 @@ func inboundOfGRPC(l *losses, in Inbound, w catalog.Workload) Inbound {
 		}
 		l.say(TLS, fmt.Sprintf("%stakes plaintext or TLS, not both: its mode is %s, by its label security.istio.io/tlsMode, or else its service account", grpcServer, in.TLS.Mode))
 	}
-	steps := revokedStep(l, in.Guard.Revoked)
+	if in.TLS.Mode == identity.Strict {
+		l.say(Serials, grpcServer+"has no list of certificates: serial numbers are not looked at")
+	}
+	steps := revokedStep(in.Guard.Revoked)
 	if t := in.Guard.JWT; t != nil {
 		l.say(RequestTokens, grpcServer+"verifies no tokens: what policies ask of them is taken as what keeps out")
 		if requires(t) {
@@ -75,7 +80,7 @@ func inboundOfGRPC(l *losses, in Inbound, w catalog.Workload) Inbound {
 	return in
 }
 
-// inboundOfEnvoy has all but lists of what is revoked, of which it gets the identities, and callers whose headers count.
+// inboundOfEnvoy has all but callers whose headers count. Of what is revoked the identities are denied first of all, and the serial numbers are for its TLS.
 func inboundOfEnvoy(l *losses, in Inbound) Inbound {
 	b := &bounds{phrase: phraseOfEnvoy, lost: map[string]bool{}}
 	phrased := func(steps []identity.Step) (out []identity.Step) {
@@ -90,7 +95,7 @@ func inboundOfEnvoy(l *losses, in Inbound) Inbound {
 		}
 		return out
 	}
-	revoked := revokedStep(l, in.Guard.Revoked)
+	revoked := revokedStep(in.Guard.Revoked)
 	in.Guard.Steps = slices.Concat(revoked, phrased(in.Guard.Steps))
 	in.Guard.Connections = slices.Concat(revoked, phrased(in.Guard.Connections))
 	in.Guard.JWT = tokensOfEnvoy(l, in.Guard.JWT)
@@ -120,26 +125,6 @@ func tokensOfEnvoy(l *losses, t *identity.JWT) *identity.JWT {
 		}
 	}
 	return &out
-}
-
-// revokedStep denies identities that are not believed any more, to servers that have no list of them.
-func revokedStep(l *losses, r *identity.Revoked) []identity.Step {
-	if r == nil {
-		return nil
-	}
-	if len(r.Serials) > 0 {
-		l.say(TLS, "serial numbers of certificates are not looked at")
-	}
-	if len(r.IDs) == 0 {
-		return nil
-	}
-	p := identity.Policy{Name: "revoked", Permissions: []identity.Condition{always}}
-	for _, id := range r.IDs {
-		p.Principals = append(p.Principals, identity.Condition{
-			Kind: identity.Authentic, Is: match.String{Kind: match.Exact, Value: id.String()},
-		})
-	}
-	return []identity.Step{{Name: "weft.revoked", Rules: &identity.Rules{Action: identity.Deny, Policies: []identity.Policy{p}}}}
 }
 
 func denyAll(s identity.Step, policy string) identity.Step {

@@ -42,6 +42,8 @@ const (
 	Authorization  Part = "authorization"
 	RequestTokens  Part = "tokens"
 	Trusted        Part = "trusted callers"
+	Serials        Part = "revoked serial numbers"
+	Identities     Part = "revoked identities"
 )
 
 // An Origin is where something is configured.

@@ -48,6 +48,9 @@ type Config struct {
 	TrustDomain string
 	// DefaultMode is how servers take connections of which no PeerAuthentication says anything; zero means Permissive (Istio).
 	DefaultMode identity.Mode
+	// RevocationLists are PEM lists by which proxies know the serial numbers that Revocations name, one of each issuer of certificates; empty if nobody signs
+	// any.
+	RevocationLists string
 	// Lost is called with what clients can't do of what they asked for, for each View once. It must not block; nil is none.
 	Lost func(Loss)
 }
@@ -310,7 +313,11 @@ func (v *View) Cluster(name string) (wire.Cluster, bool) {
 	}
 	told, lost := v.client.Dialect.limitCluster(c.Cluster, c.From)
 	v.lose(lost)
-	return wire.Cluster{Cluster: told, EndpointsName: name, Secrets: v.client.Dialect.secrets()}, true
+	out := wire.Cluster{Cluster: told, EndpointsName: name, Secrets: v.client.Dialect.secrets()}
+	if told.TLS != nil && told.TLS.Mutual {
+		out.RevocationLists = v.lists(c.From)
+	}
+	return out, true
 }
 
 // Endpoints returns who serves a cluster; there may be nobody.

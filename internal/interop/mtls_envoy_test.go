@@ -25,6 +25,12 @@ func secureEnvoy(t *testing.T, c *control, account, forward string) *envoy {
 	if forward != "" {
 		inbound = fmt.Sprintf(`[{"listen": "127.0.0.1:0", "forward": %q, "port": 8080}]`, forward)
 	}
+	return secureEnvoyOf(t, c, account, inbound)
+}
+
+// secureEnvoyOf is secureEnvoy with what it says of servers that it stands before (WEFT_INBOUND).
+func secureEnvoyOf(t *testing.T, c *control, account, inbound string) *envoy {
+	t.Helper()
 	k := keyringOf(t, c.identity(t, "shop", account))
 	_, port, err := net.SplitHostPort(c.server.Addr())
 	if err != nil {

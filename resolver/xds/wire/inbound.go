@@ -289,7 +289,7 @@ func encodeInbound(m *listenerv3.Listener, l *Listener) {
 			c.Name, c.FilterChainMatch = protocol, &listenerv3.FilterChainMatch{TransportProtocol: protocol}
 		}
 		if secure {
-			c.TransportSocket = encodeServerTLS(&in.TLS, l.Secrets)
+			c.TransportSocket = encodeServerTLS(&in.TLS, l.Secrets, l.RevocationLists)
 		}
 		m.FilterChains = append(m.FilterChains, c)
 	}

@@ -49,6 +49,9 @@ type Listener struct {
 	Proxy *Proxy
 	// Secrets is how the TLS of Inbound names the process's own certificate.
 	Secrets Secrets
+	// RevocationLists, in PEM, are those by which an Envoy before a server looks at the certificates of its clients: each issuer of one must have a list.
+	// Not decoded: weft has Revoked, and refuses lists beside its own roots.
+	RevocationLists string
 	// Instances are those of certificate providers that it is by, if not "default"; who has none of that name
 	// refuses the listener (gRFC A29). Not encoded.
 	Instances []string
@@ -89,6 +92,8 @@ type Cluster struct {
 	EndpointsName string
 	// Secrets is how TLS names the process's own certificate, or the system's roots.
 	Secrets Secrets
+	// RevocationLists are those of a Listener, for the certificates of servers, if TLS is Mutual.
+	RevocationLists string
 	// Instances are those of certificate providers that it is by, if not "default"; who has none of that name
 	// refuses the cluster (gRFC A29). Not encoded.
 	Instances []string

@@ -249,8 +249,9 @@ func inlineSource(text string) *corev3.DataSource {
 	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: text}}
 }
 
-// encodeOwn is a context of the process's own secrets.
-func encodeOwn(form Secrets, names []identity.SubjectAltName, protocols ...string) *tlsv3.CommonTlsContext {
+// encodeOwn is a context of the process's own secrets. An Envoy looks for the lists of leaves' issuers alone: those of others would take keys that
+// the authority seldom has at hand.
+func encodeOwn(form Secrets, names []identity.SubjectAltName, lists string, protocols ...string) *tlsv3.CommonTlsContext {
 	m := &tlsv3.CommonTlsContext{AlpnProtocols: protocols}
 	v := &tlsv3.CertificateValidationContext{}
 	encodeNames(v, names)
@@ -263,6 +264,9 @@ func encodeOwn(form Secrets, names []identity.SubjectAltName, protocols ...strin
 	// The members of the mesh speak nothing older; an Envoy's client would offer nothing newer than 1.2. gRPC refuses to be told.
 	m.TlsParams = &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_3, TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3}
 	m.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{{Name: ownCertificate}}
+	if lists != "" {
+		v.Crl, v.OnlyVerifyLeafCertCrl = inlineSource(lists), true
+	}
 	believeSecret(m, v, OwnRoots)
 	return m
 }

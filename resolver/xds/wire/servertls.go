@@ -60,12 +60,12 @@ func decodeServerTLS(p *place, m *corev3.TransportSocket) *proof {
 	return s
 }
 
-func encodeServerTLS(t *identity.ServerTLS, form Secrets) *corev3.TransportSocket {
+func encodeServerTLS(t *identity.ServerTLS, form Secrets, lists string) *corev3.TransportSocket {
 	m := &tlsv3.DownstreamTlsContext{RequireClientCertificate: wrapperspb.Bool(true)}
 	if form == Providers {
-		m.CommonTlsContext = encodeOwn(form, t.SubjectAltNames)
+		m.CommonTlsContext = encodeOwn(form, t.SubjectAltNames, "")
 	} else {
-		m.CommonTlsContext = encodeOwn(form, t.SubjectAltNames, "h2", "http/1.1")
+		m.CommonTlsContext = encodeOwn(form, t.SubjectAltNames, lists, "h2", "http/1.1")
 		// A session that is resumed would go on by a certificate that nobody looks at any more.
 		m.DisableStatefulSessionResumption = true
 		m.SessionTicketKeysType = &tlsv3.DownstreamTlsContext_DisableStatelessSessionResumption{DisableStatelessSessionResumption: true}

@@ -133,7 +133,7 @@ func decodeInline(p *place, field string, m *corev3.DataSource) (string, bool) {
 
 // encodeSockets is the reverse of decodeSockets.
 func encodeSockets(m *clusterv3.Cluster, c *Cluster, rest fields) {
-	socket := encodeTLS(c.TLS, c.HTTP2, c.Secrets)
+	socket := encodeTLS(c.TLS, c.HTTP2, c.Secrets, c.RevocationLists)
 	if c.TLS != nil {
 		rest.revoked("revoked", c.TLS.Revoked)
 	}
@@ -154,7 +154,7 @@ func tlsMode() *structpb.Struct {
 	return &structpb.Struct{Fields: map[string]*structpb.Value{tlsModeField: structpb.NewStringValue(tlsModeIstio)}}
 }
 
-func encodeTLS(t *identity.ClientTLS, http2 bool, form Secrets) *corev3.TransportSocket {
+func encodeTLS(t *identity.ClientTLS, http2 bool, form Secrets, lists string) *corev3.TransportSocket {
 	if t == nil {
 		return nil
 	}
@@ -164,7 +164,7 @@ func encodeTLS(t *identity.ClientTLS, http2 bool, form Secrets) *corev3.Transpor
 	}
 	m := &tlsv3.UpstreamTlsContext{Sni: t.ServerName, AutoHostSni: t.ServerName == ""}
 	if t.Mutual {
-		m.CommonTlsContext = encodeOwn(form, t.SubjectAltNames, protocols...)
+		m.CommonTlsContext = encodeOwn(form, t.SubjectAltNames, lists, protocols...)
 	} else {
 		m.CommonTlsContext = &tlsv3.CommonTlsContext{AlpnProtocols: protocols}
 		encodeBelieved(m.CommonTlsContext, t, form)
