@@ -28,10 +28,12 @@ func decodeAction(p *place, m *routev3.RouteAction, host *routev3.VirtualHost, o
 	}
 	q := p.in("retry_policy")
 	policy.Retry = decodeRetry(&q, retry)
+	q.keeps(retry)
 	unguarded := own.bool("unguarded")
 	policy.Retry.Unguarded = unguarded && policy.Retry.Attempts > 0
 	q = p.in("hedge_policy")
 	policy.Hedge = decodeHedge(&q, hedge, own, &policy.Retry)
+	q.keeps(hedge)
 	policy.Idle = p.duration("idle_timeout", m.GetIdleTimeout())
 	policy.Fallback = decodeFallback(own.in("fallback"))
 	r.To, r.Unsupported = decodeTargets(p, m)

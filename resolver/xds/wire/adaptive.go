@@ -75,6 +75,7 @@ func decodeAdaptive(p *place, m *adaptivev3.AdaptiveConcurrency) *resilience.Ada
 		lp.warn("max_concurrency_limit", "%d is less than the min_concurrency %d, which holds", most, least)
 		a.Max = least
 	}
+	p.keeps(m)
 	if d := m.GetEnabled().GetDefaultValue(); d != nil && !d.GetValue() {
 		return nil
 	}

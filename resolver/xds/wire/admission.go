@@ -50,6 +50,7 @@ func decodeAdmission(p *place, m *admissionv3.AdmissionControl, own *own) *resil
 	}
 	q = p.in("max_rejection_probability")
 	a.MaxPercent = q.some("default_value", m.GetMaxRejectionProbability().GetDefaultValue())
+	p.keeps(m)
 	if d := m.GetEnabled().GetDefaultValue(); d != nil && !d.GetValue() {
 		return nil
 	}

@@ -42,6 +42,7 @@ func decodeBandwidth(p *place, m *bandwidthv3.BandwidthLimit, own *own, whole bo
 	if mode < bandwidthv3.BandwidthLimit_DISABLED || mode > bandwidthv3.BandwidthLimit_REQUEST_AND_RESPONSE {
 		p.refuse("enable_mode", "unknown value %d", mode)
 	}
+	p.keeps(m)
 	exact, said := decodeOwnBandwidths(own)
 	if d := m.GetRuntimeEnabled().GetDefaultValue(); d != nil && !d.GetValue() || one.BytesPerSecond == 0 {
 		return b

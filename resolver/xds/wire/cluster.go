@@ -135,6 +135,7 @@ func decodeProtocol(p *place, m *clusterv3.Cluster, own *own, c *Cluster) {
 		}
 		q.ignores(&o, "explicit_http_config", "use_downstream_protocol_config", "auto_config", "upstream_http_protocol_options", "http_filters")
 		in := q.in(key)
+		in.keeps(&o)
 		c.Admission = decodeUpstream(&in, o.GetHttpFilters(), admission)
 	}
 }

@@ -40,6 +40,7 @@ func decodeFault(p *place, m *faultv3.HTTPFault, own *own) *resilience.Fault {
 	f.ByHeader = byHeader || delays || aborts || slows
 	decodeBreak(own, &f)
 	own.unknown()
+	p.keeps(m)
 	if m.GetHeaders() != nil || m.GetUpstreamCluster() != "" || m.GetDownstreamNodes() != nil {
 		p.warn("", "one for the calls of some headers, clusters or nodes is not supported yet, has no effect")
 		return nil

@@ -75,9 +75,16 @@ func decodeGlobalFilter(p *place, m *globalv3.RateLimit, own *own) *GlobalFilter
 			q.refuse("grpc_service.envoy_grpc.cluster_name", "empty")
 		}
 	case nil:
-		q.refuse("grpc_service", "missing")
+		if service == nil {
+			q.refuse("grpc_service", "missing")
+		} else {
+			q.refuse("grpc_service.target_specifier", "missing")
+		}
 	default:
 		q.warn("grpc_service", "only a cluster is supported: the filter has no effect")
+	}
+	p.keeps(m)
+	if g.Cluster == "" {
 		return nil
 	}
 	if m.GetStage() != 0 || m.GetRequestType() == "internal" || m.GetRequestType() == "external" {
@@ -201,6 +208,14 @@ func decodeLimits(p *place, limits []*routev3.RateLimit, own *own) (out [][]resi
 		}
 	}
 	return out
+}
+
+// limitsKeep refuses limits that Envoy's rules refuse, whether or not they have an effect.
+func (p *place) limitsKeep(limits []*routev3.RateLimit) {
+	for i, l := range limits {
+		q := p.at("rate_limits", i)
+		q.keeps(l)
+	}
 }
 
 // decodeEntry reports, too, whether the action gives an entry whose key is the name of a fact: a

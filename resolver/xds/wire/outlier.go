@@ -69,6 +69,7 @@ func decodeOutlier(p *place, m *clusterv3.OutlierDetection) *balancer.Outlier {
 			RequestCount: optional(m.GetFailurePercentageRequestVolume()),
 		}
 	}
+	p.keeps(m)
 	if o.SplitLocalOrigin && local != nil && *local > 0 {
 		p.warn("enforcing_local_origin_success_rate", "not supported yet, has no effect")
 	}

@@ -106,6 +106,8 @@ func (s *said) read(p *place, kind resilience.Switches, a *anypb.Any, disabled b
 			if v := m.GetVhRateLimits(); v < 0 || v > globalv3.RateLimitPerRoute_IGNORE {
 				p.refuse("vh_rate_limits", "unknown value %d", v)
 			}
+			p.quietly(func(p *place) { decodeLimits(p, m.GetRateLimits(), nil) })
+			p.keeps(&m)
 		}
 	}
 	if disabled {
@@ -156,7 +158,7 @@ func (s *said) under(up *said) *said {
 
 // limits are those of all processes together that calls of a route fall under. Those of its
 // virtual host count where it has none, unless it is said that all do (Envoy).
-func (s *said) limits(p *place, m *routev3.RouteAction, hostAt *place, host *routev3.VirtualHost, own *own) *resilience.GlobalRate {
+func (s *said) limits(p *place, m *routev3.RouteAction, hostAt *place, host *routev3.VirtualHost, own *own) (g *resilience.GlobalRate) {
 	o := own.in("global")
 	if s.off.Off(resilience.NoGlobalRates) {
 		return nil
@@ -165,12 +167,10 @@ func (s *said) limits(p *place, m *routev3.RouteAction, hostAt *place, host *rou
 		return decodeGlobal(&s.globalAt, s.global.GetRateLimits(), s.global.GetDomain(), o)
 	}
 	if s.shares && s.global == nil { // more likely they are not meant for us: nobody is warned
-		silent := *p
-		silent.report = &report{what: p.what, name: p.name}
-		defer func() { p.errs = append(p.errs, silent.errs...) }()
-		p = &silent
+		p.quietly(func(p *place) { g = decodeGlobal(p, m.GetRateLimits(), "", o) })
+	} else {
+		g = decodeGlobal(p, m.GetRateLimits(), s.global.GetDomain(), o)
 	}
-	g := decodeGlobal(p, m.GetRateLimits(), s.global.GetDomain(), o)
 	also := m.GetIncludeVhRateLimits().GetValue()
 	switch s.global.GetVhRateLimits() {
 	case globalv3.RateLimitPerRoute_INCLUDE:

@@ -83,7 +83,9 @@ func decodeLocalRate(p *place, m *localv3.LocalRateLimit, action *place, limits 
 		}
 	}
 	enabled := decodeAll(p, "filter_enabled", m.GetFilterEnabled(), false)
-	if enforced := decodeAll(p, "filter_enforced", m.GetFilterEnforced(), false); !enabled || !enforced {
+	enforced := decodeAll(p, "filter_enforced", m.GetFilterEnforced(), false)
+	p.keeps(m)
+	if !enabled || !enforced {
 		return nil
 	}
 	if r.MaxTokens == 0 && len(r.Descriptors) == 0 {

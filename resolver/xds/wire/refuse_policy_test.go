@@ -54,7 +54,8 @@ func TestPoliciesOfRoutesThatCannotBeObeyedAreRefused(t *testing.T) {
 			f + `descriptors[0].token_bucket: missing`, f + `descriptors[0].entries: none`, f + `descriptors[1].entries[0].key: empty`}},
 		{"the rest of a limit", rate(some + `max_dynamic_descriptors { } enable_x_ratelimit_headers: 2 filter_enabled { default_value { denominator: 3 } } rate_limits { actions { request_headers { } } }`), []string{
 			f + `max_dynamic_descriptors: must be more than 0`, f + `enable_x_ratelimit_headers: unknown value 2`,
-			f + `rate_limits[0].actions[0].request_headers.header_name: empty`, f + `filter_enabled.default_value.denominator: unknown value 3`}},
+			f + `rate_limits[0].actions[0].request_headers.header_name: empty`, f + `filter_enabled.default_value.denominator: unknown value 3`,
+			f + `rate_limits[0].actions[0].request_headers.descriptor_key: value length must be at least 1 runes`}},
 	}, routesText, DecodeRouteTable)
 }
 

@@ -29,8 +29,16 @@ type warning struct {
 	more        int
 }
 
+// A finding is why a resource is refused, and where.
+type finding struct {
+	path string
+	error
+}
+
+func (f *finding) Unwrap() error { return f.error }
+
 func (r *report) refuse(path, format string, args ...any) {
-	err := fmt.Errorf("%s %q: %s: %w", r.what, r.name, path, fmt.Errorf(format, args...))
+	err := &finding{path, fmt.Errorf("%s %q: %s: %w", r.what, r.name, path, fmt.Errorf(format, args...))}
 	for _, known := range r.errs { // what is read twice is told once
 		if known.Error() == err.Error() {
 			return
@@ -102,6 +110,14 @@ func (p *place) refuse(field, format string, args ...any) {
 
 func (p *place) warn(field, format string, args ...any) {
 	p.report.warn(p, field, fmt.Sprintf(format, args...))
+}
+
+// quietly reads without warnings.
+func (p *place) quietly(read func(*place)) {
+	q := *p
+	q.report = &report{what: p.what, name: p.name}
+	read(&q)
+	p.errs = append(p.errs, q.errs...)
 }
 
 // only refuses every field that is set in m and not known.

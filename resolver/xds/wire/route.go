@@ -82,6 +82,7 @@ func decodeHost(p *place, m *routev3.VirtualHost, up *said) resolver.VirtualHost
 		q := p.at("routes", i)
 		v.Routes = append(v.Routes, decodeRoute(&q, r, p, m, up))
 	}
+	p.limitsKeep(m.GetRateLimits())
 	if m.GetMatcher() != nil {
 		p.warn("matcher", "not supported: calls that only it would answer fail")
 		v.Routes = append(v.Routes, resolver.Route{Unsupported: "the virtual host's matcher is not supported"})
@@ -110,6 +111,7 @@ func decodeRoute(p *place, m *routev3.Route, hostAt *place, host *routev3.Virtua
 		policy := decodeAction(&q, a.Route, host, own, &r)
 		policy.Rate, policy.Fault, policy.Bandwidth = s.rate, s.fault, s.bandwidth
 		policy.Global = s.limits(&q, a.Route, hostAt, host, own)
+		q.limitsKeep(a.Route.GetRateLimits())
 		policy.Off = own.switches() | s.off
 		own.unknown()
 		if r.Unsupported == "" {

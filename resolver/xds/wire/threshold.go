@@ -55,6 +55,7 @@ func decodeThresholds(p *place, m *clusterv3.CircuitBreakers, own *own, c *resol
 			c.Budget = budget
 		}
 	}
+	p.keeps(m)
 	if seen[resilience.HighPriority] && !proto.Equal(budgets[resilience.HighPriority], budgets[resilience.DefaultPriority]) {
 		p.warn("thresholds", "retry_budget of the priority DEFAULT holds for HIGH, too")
 	}
