@@ -75,7 +75,7 @@ func (a *Answers) pause(o Outcome) (d Decision, asked bool) {
 	if o.GRPC {
 		if v, ok := first(o.Header, pushback); ok {
 			wait, ok := ParsePushback(v)
-			return Decision{Again: ok, Pause: wait, spread: exactly}, true
+			return Decision{Again: ok, Pause: wait, Anew: ok, spread: exactly}, true
 		}
 	}
 	most := 300 * time.Second

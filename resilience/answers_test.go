@@ -150,7 +150,7 @@ func TestServersAskForPauses(t *testing.T) {
 			if tc.grpc {
 				o = Outcome{GRPC: true, Code: 14, Header: metadata(h)}
 			}
-			d := Retry{Attempts: 1, On: On5xx | OnUnavailable, Answers: tc.answers}.Decide(1, o)
+			d := Retry{Attempts: 1, On: On5xx | OnUnavailable, Answers: tc.answers}.Decide(1, 1, o)
 			if d.Pause != tc.pause || d.Again != tc.again || d.Again && d.spread != tc.spread {
 				t.Errorf("%s: %+v", tc.name, d)
 			}
@@ -184,8 +184,8 @@ func TestRetryAllocatesNothing(t *testing.T) {
 	r := Retry{Attempts: 3, On: On5xx | OnRetriableHeaders, Answers: &Answers{Headers: []HeaderMatch{{Name: HeaderName{Lower: "x", Canonical: "X"}}}}}
 	header := web{"Retry-After": {"7"}}
 	ceiling(t, "deciding about a retry", 0, func() {
-		r.Decide(1, Outcome{Status: 200, Header: header})
-		r.Decide(1, Outcome{Status: 503, Header: header})
-		r.Decide(1, Outcome{Err: errBroken, Cause: Reset, Idempotent: true})
+		r.Decide(1, 1, Outcome{Status: 200, Header: header})
+		r.Decide(1, 1, Outcome{Status: 503, Header: header})
+		r.Decide(1, 1, Outcome{Err: errBroken, Cause: Reset, Idempotent: true})
 	})
 }

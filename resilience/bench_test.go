@@ -33,7 +33,7 @@ func BenchmarkDecisions(b *testing.B) {
 		name string
 		do   func(now time.Time)
 	}{
-		{"retry", func(time.Time) { retry.Decide(1, good) }},
+		{"retry", func(time.Time) { retry.Decide(1, 1, good) }},
 		{"budget", func(now time.Time) { spending.Begin(&budget, now); spending.End() }},
 		{"thresholds", func(time.Time) { use.Requests.Enter(1024); use.Requests.Leave() }},
 		{"hedge", func(now time.Time) { latencies.Observe(now, ms); hedge.Next(1, latencies, now, 0) }},

@@ -34,7 +34,7 @@ func FuzzAnswers(f *testing.F) {
 			{Status: 503, Header: web{"Retry-After": {after}, "A": {reset}, "B": {until}}},
 			{GRPC: true, Code: 14, Header: metadata{"grpc-retry-pushback-ms": {push}, "retry-after": {after}}},
 		} {
-			d := r.Decide(min(attempt, 70), o)
+			d := r.Decide(min(attempt, 70), min(attempt, 70), o)
 			most := time.Minute
 			if o.GRPC {
 				most = 1 << 31 * time.Millisecond

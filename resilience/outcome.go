@@ -43,6 +43,7 @@ const (
 	Canceled             // the caller gave up
 	Timeout              // the deadline passed
 	TryTimeout           // the attempt's own time was up, the call's is not (Envoy per_try_timeout)
+	Stale                // a connection that was kept from before broke under the call: most likely it was dead already, but the server may have seen the call
 )
 
 // Unprocessed reports that no server has seen the call, so that it is always safe to repeat.

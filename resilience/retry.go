@@ -34,6 +34,8 @@ type Decision struct {
 	Again bool
 	// Pause is how long to wait: at most, if it is the policy's own; at least, if the server asked for it.
 	Pause time.Duration
+	// Anew says that the pauses begin anew after this one (gRFC A6).
+	Anew bool
 
 	spread spread
 }
@@ -52,27 +54,28 @@ const (
 // to the next host at once; the pauses of the others grow by two up to Max
 // (gRFC A6) unless the server asked for one of its own. Jitter is the caller's.
 func (r Retry) Next(attempt uint32, o Outcome) (pause time.Duration, again bool) {
-	d := r.Decide(attempt, o)
+	d := r.Decide(attempt, attempt, o)
 	return d.Pause, d.Again
 }
 
-// Decide is Next for callers that leave the jitter to the Decision.
-func (r Retry) Decide(attempt uint32, o Outcome) Decision {
+// Decide is Next for callers that leave the jitter to the Decision. step is which pause it is (from 1) since they
+// began, or began anew.
+func (r Retry) Decide(attempt, step uint32, o Outcome) Decision {
 	if attempt > r.Attempts || !r.allows(&o) {
 		return Decision{}
 	}
-	if o.Unprocessed() {
+	if o.Unprocessed() || o.Cause == Stale {
 		return Decision{Again: true}
 	}
 	if o.Header != nil {
 		if d, asked := r.Answers.pause(o); asked {
 			if d.spread == above {
-				d.Pause = max(d.Pause, r.backoff(attempt))
+				d.Pause = max(d.Pause, r.backoff(step))
 			}
 			return d
 		}
 	}
-	return Decision{Again: true, Pause: r.backoff(attempt)}
+	return Decision{Again: true, Pause: r.backoff(step)}
 }
 
 // Jittered is the pause to make, for a random number in [0, 1).
@@ -88,8 +91,8 @@ func (d Decision) Jittered(random float64) time.Duration {
 	}
 }
 
-// backoff is the longest pause before the attempt-th retry.
-func (r *Retry) backoff(attempt uint32) time.Duration {
+// backoff is the longest step-th pause.
+func (r *Retry) backoff(step uint32) time.Duration {
 	base, limit := r.Base, r.Max
 	if base <= 0 {
 		base = 25 * time.Millisecond
@@ -98,7 +101,7 @@ func (r *Retry) backoff(attempt uint32) time.Duration {
 		limit = times(base, 10)
 	}
 	pause := base
-	for range attempt - 1 {
+	for range max(step, 1) - 1 {
 		if pause >= limit {
 			break
 		}
@@ -119,6 +122,10 @@ func (r *Retry) allows(o *Outcome) bool {
 		}
 	case Refused:
 		if r.On&(OnRefusedStream|OnConnectFailure|unanswered) != 0 {
+			return true
+		}
+	case Stale:
+		if r.On&(OnConnectFailure|OnResetBeforeRequest|unanswered) != 0 && (o.Idempotent || r.Unguarded) {
 			return true
 		}
 	case Reset, TryTimeout:

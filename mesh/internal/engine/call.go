@@ -47,6 +47,7 @@ type Call struct {
 	moves     uint32 // attempts that ended before their host was asked
 	retries   uint32 // attempts that the retry policy counts, but for the first
 	hedges    uint32 // attempts that were made beside others
+	step      uint32 // pauses between retries since they began, or began anew
 	entered   bool   // the steps before a cluster is asked are taken
 	admitted  bool   // the cluster's admission control let it through
 	retrying  bool   // a retry is counted in at the cluster

@@ -62,8 +62,18 @@ func (c *Call) hedge(now time.Time) (h Hedger, wait time.Duration, ok bool) {
 	if c.hedges == 0 && c.attempts == 0 && c.route.Policy.Hedge.Chance.Numerator > 0 {
 		roll = rand.Uint32N(million)
 	}
-	wait, ok = c.route.Policy.Hedge.Next(c.hedges+1, c.cluster.latencies, now, roll)
+	wait, ok = c.nextHedge(now, roll)
 	return h, wait, ok
+}
+
+// nextHedge says how long to wait before the call is sent once more beside what runs. Retries and hedges together are no more
+// than either may be.
+func (c *Call) nextHedge(now time.Time, roll uint32) (wait time.Duration, ok bool) {
+	p := &c.route.Policy
+	if c.retries+c.hedges >= max(p.Retry.Attempts, p.Hedge.Max, 1) {
+		return 0, false
+	}
+	return p.Hedge.Next(c.hedges+1, c.cluster.latencies, now, roll)
 }
 
 // million is what chances are rolled in.
@@ -165,7 +175,7 @@ func (r *race) prepare(e *entrant) bool {
 	e.attempt = c.begin(e.ctx, host, pass, now)
 	e.attempt.cancel = e.stop
 	r.beside = append(r.beside, e)
-	if wait, ok := c.route.Policy.Hedge.Next(c.hedges+1, c.cluster.latencies, now, million); ok {
+	if wait, ok := c.nextHedge(now, million); ok {
 		r.timer.Reset(wait)
 	}
 	return true
@@ -304,7 +314,7 @@ func (c *Call) decides(out resilience.Outcome) bool {
 	}
 	out.Idempotent = c.repeatable(out)
 	retry := &c.route.Policy.Retry
-	return retry.Attempts == 0 || !retry.Decide(1, out).Again
+	return retry.Attempts == 0 || !retry.Decide(1, 1, out).Again
 }
 
 // noteLoss counts the time of an attempt that was cancelled as if it had been answered then. It would have taken longer; without it

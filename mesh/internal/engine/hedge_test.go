@@ -39,6 +39,8 @@ func TestHedge(t *testing.T) {
 		out   resilience.Outcome
 	}
 	twice := resilience.Retry{Attempts: 1, On: resilience.On5xx, Base: time.Nanosecond}
+	thrice := twice
+	thrice.Attempts = 2
 	for _, tc := range []struct {
 		name    string
 		hedge   resilience.Hedge
@@ -61,8 +63,10 @@ func TestHedge(t *testing.T) {
 		{name: "no answer is none", answers: []answer{{3 * slow, good}, {slow / 2, failed(resilience.Reset)}}, want: good, took: 3 * slow, log: "discard 2", hosts: 2},
 		{name: "the first fails while the second runs", answers: []answer{{2 * slow, failed(resilience.Reset)}, {2 * slow, good}}, want: good, took: 3 * slow, log: "take 2", hosts: 2},
 		{name: "the first fails before there is a second", retry: twice, answers: []answer{{slow / 2, bad}, {slow / 2, good}}, want: good, took: slow, hosts: 2},
-		{name: "all fail and the retry goes on", retry: twice, answers: []answer{{2 * slow, bad}, {2 * slow, bad}, {slow / 2, good}}, want: good, took: 3*slow + slow/2, log: "take 2", hosts: 3},
+		{name: "all fail and the retry goes on", retry: thrice, answers: []answer{{2 * slow, bad}, {2 * slow, bad}, {slow / 2, good}}, want: good, took: 3*slow + slow/2, log: "take 2", hosts: 3},
 		{name: "all fail", answers: []answer{{3 * slow, failed(resilience.Reset)}, {slow, failed(resilience.ConnectFailure)}}, want: failed(resilience.Reset), took: 3 * slow, log: "discard 2", hosts: 2},
+		{name: "all fail and the hedge was the retry", retry: twice, answers: []answer{{2 * slow, bad}, {2 * slow, bad}}, want: bad, took: 3 * slow, log: "take 2", hosts: 2},
+		{name: "the retry was the hedge", retry: twice, answers: []answer{{slow / 2, bad}, {3 * slow, good}}, want: good, took: 3*slow + slow/2, hosts: 2},
 		{name: "two beside", hedge: resilience.Hedge{Delay: slow, Max: 2}, answers: []answer{{time.Hour, good}, {time.Hour, good}, {slow, good}},
 			want: good, took: 3 * slow, log: "take 3 discard 2", hosts: 3},
 		{name: "at once", hedge: resilience.Hedge{Delay: slow, Chance: resilience.Percent(100)}, answers: []answer{{time.Hour, good}, {slow, good}}, want: good, took: slow, log: "take 2", hosts: 2},

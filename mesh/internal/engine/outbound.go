@@ -222,9 +222,11 @@ func (c *Call) again(out resilience.Outcome) (pause time.Duration, again bool) {
 		return 0, false
 	}
 	out.Idempotent = c.repeatable(out)
-	d := retry.Decide(c.retries+1, out)
+	// What was sent beside others counts, too: there are never more attempts than the policy has.
+	made := c.retries + c.hedges
+	d := retry.Decide(made+1, c.step+1, out)
 	if !d.Again {
-		if c.retries >= retry.Attempts && retry.Decide(1, out).Again {
+		if made >= retry.Attempts && retry.Decide(1, 1, out).Again {
 			c.end = Exhausted
 		}
 		return 0, false
@@ -238,8 +240,8 @@ func (c *Call) again(out resilience.Outcome) (pause time.Duration, again bool) {
 	}
 	// What no server has seen makes no server's load: it needs no budget to go to the
 	// next host, so that many calls at once survive a dead one.
-	if out.Unprocessed() && out.Cause != resilience.Refused {
-		c.retries++
+	if out.Unprocessed() && out.Cause != resilience.Refused || out.Cause == resilience.Stale {
+		c.repeat(d)
 		return pause, true
 	}
 	// Who called us repeats already. If each hop repeated what the last one does, three hops of three
@@ -253,8 +255,16 @@ func (c *Call) again(out resilience.Outcome) (pause time.Duration, again bool) {
 		return 0, false
 	}
 	c.retrying = true
-	c.retries++
+	c.repeat(d)
 	return pause, true
+}
+
+// repeat counts a retry that was decided on.
+func (c *Call) repeat(d resilience.Decision) {
+	c.retries++
+	if c.step++; d.Anew {
+		c.step = 0
+	}
 }
 
 // repeatable reports whether a call that ended so may be processed twice. HTTP's methods say so of themselves; of gRPC's only

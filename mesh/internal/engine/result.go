@@ -9,7 +9,7 @@ import (
 // the server failed, and not the caller or the call (gRFC A50, Envoy).
 func resultOf(o resilience.Outcome) balancer.Result {
 	switch o.Cause {
-	case resilience.HostLeft, resilience.Canceled:
+	case resilience.HostLeft, resilience.Canceled, resilience.Stale:
 		return balancer.Neutral
 	case resilience.Timeout, resilience.TryTimeout, resilience.ConnectFailure, resilience.Refused, resilience.Reset:
 		return balancer.LocalFailed

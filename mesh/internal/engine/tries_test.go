@@ -212,3 +212,34 @@ func TestBrokenCallsAreRepeatedWhereThatIsHarmless(t *testing.T) {
 		}
 	})
 }
+
+// A server that says when it is to be asked again begins the pauses anew (gRFC A6), where one that says nothing makes them grow.
+func TestPausesBeginAnewAfterAPushback(t *testing.T) {
+	says := map[int]string{2: "7000"} // after the attempt
+	var longest [4]time.Duration      // before the attempt after that
+	for range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			p := retries(4)
+			p.Retry.Base, p.Retry.Max = time.Second, time.Hour
+			e, _ := newEngine(t, nil, to("payments", p, "a"))
+			var last time.Time
+			f := &fake{send: func(_ context.Context, a *Attempt) resilience.Outcome {
+				if a.Number > 1 {
+					longest[a.Number-2] = max(longest[a.Number-2], time.Since(last))
+				}
+				last = time.Now()
+				out := resilience.Outcome{GRPC: true, Code: 14}
+				if v := says[a.Number]; v != "" {
+					out.Header = said{"grpc-retry-pushback-ms": v}
+				}
+				return out
+			}}
+			f.do(t.Context(), e.Service("payments"))
+		})
+	}
+	for i, most := range []time.Duration{time.Second, 7 * time.Second, time.Second, 2 * time.Second} {
+		if got := longest[i]; got > most || got < most*3/4 {
+			t.Errorf("the longest pause before retry %d was %v, want about %v", i+1, got, most)
+		}
+	}
+}

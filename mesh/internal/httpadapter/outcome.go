@@ -39,6 +39,8 @@ func failure(ctx context.Context, err error) resilience.Outcome {
 		if stream.Code == refusedStream {
 			out.Cause = resilience.Refused
 		}
+	case errors.Is(err, errStale):
+		out.Cause = resilience.Stale
 	case unwritten(err):
 		out.Cause = resilience.Unsent
 	default:

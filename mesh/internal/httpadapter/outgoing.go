@@ -101,6 +101,7 @@ type attemptContext struct {
 	most    resilience.Thresholds
 	upgrade bool // needs HTTP/1.1
 	dials   atomic.Int32
+	sends   int // how often net/http has begun to send the request
 
 	served  atomic.Bool  // has a connection, or needs none any more
 	waiting atomic.Int32 // dials that wait

@@ -64,13 +64,13 @@ type secure struct {
 type shared struct {
 	*http.Transport
 	demand *engine.Demand // nil where the cluster demands nothing
-	open   opened
 }
 
 func (p *pool) open() {
 	p.plain, p.h2c = newTransport(), newTransport()
 	p.plain.Protocols = new(http.Protocols)
 	p.plain.Protocols.SetHTTP1(true)
+	p.plain.Proxy = again
 	p.h2c.Protocols = new(http.Protocols)
 	p.h2c.Protocols.SetUnencryptedHTTP2(true)
 	p.secure.Store(&map[demand]*secure{})
@@ -112,9 +112,7 @@ func (p *pool) add(d demand) (*secure, error) {
 	next := p.sweep(known)
 	for other, s := range next {
 		if other.name == d.name && other.old == d.old && s.demand.Is(d.tls) {
-			if s.demand.Follow(d.tls) {
-				s.open.shut(s.demand)
-			}
+			s.demand.Follow(d.tls)
 			next[d] = &secure{shared: s.shared}
 			p.secure.Store(&next)
 			return next[d], nil
@@ -139,7 +137,7 @@ func (p *pool) add(d demand) (*secure, error) {
 		protocols = append(protocols, conf.NextProtos...)
 	}
 	conf.NextProtos = protocols
-	s.DialTLSContext = dialTLS(conf, &s.open)
+	s.DialTLSContext = dialTLS(conf)
 	next[d] = s
 	p.secure.Store(&next)
 	return s, nil
@@ -203,20 +201,14 @@ func newTransport() *http.Transport {
 
 // dial connects to the host of the attempt that ctx is of.
 func dial(ctx context.Context, network, _ string) (net.Conn, error) {
-	return ctx.Value(attemptKey{}).(*attemptContext).dial(ctx, network, nil, func() {})
+	return ctx.Value(attemptKey{}).(*attemptContext).dial(ctx, network, nil)
 }
 
 // dialTLS is dial over TLS. It takes the place of the transport's own handshake, so that this too
 // ends with the cluster's timeout and when the host leaves.
-func dialTLS(conf *tls.Config, open *opened) func(context.Context, string, string) (net.Conn, error) {
+func dialTLS(conf *tls.Config) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
-		c := ctx.Value(attemptKey{}).(*attemptContext)
-		n := new(opening)
-		conn, err := c.dial(ctx, network, conf, func() { open.remove(n) })
-		if err == nil {
-			open.add(n, conn)
-		}
-		return conn, err
+		return ctx.Value(attemptKey{}).(*attemptContext).dial(ctx, network, conf)
 	}
 }
 
@@ -228,7 +220,7 @@ const maxDials = 100
 
 var errRefusing = errors.New("the host shuts down every connection that is made to it")
 
-func (c *attemptContext) dial(ctx context.Context, network string, conf *tls.Config, closed func()) (net.Conn, error) {
+func (c *attemptContext) dial(ctx context.Context, network string, conf *tls.Config) (net.Conn, error) {
 	if c.dials.Add(1) > maxDials {
 		return nil, &tcpadapter.ConnectError{Cause: resilience.Refused, Err: errRefusing}
 	}
@@ -236,8 +228,5 @@ func (c *attemptContext) dial(ctx context.Context, network string, conf *tls.Con
 		return nil, err
 	}
 	p, use, host := c.pool, c.use, c.attempt.Host // and not c, which may be forgotten before the connection
-	return tcpadapter.Connect(ctx, network, host, c.attempt.Cluster, conf, func() {
-		p.connections.leave(use, host)
-		closed()
-	})
+	return tcpadapter.Connect(ctx, network, c.attempt, conf, func() { p.connections.leave(use, host) })
 }
