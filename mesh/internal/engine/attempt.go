@@ -33,6 +33,8 @@ type Attempt struct {
 
 	clock  atomic.Uint32      // of the attempt's own time: running, stopped or expired
 	cancel context.CancelFunc // nil if its context is the call's
+
+	server atomic.Pointer[string] // the SPIFFE ID that it has proved; nil if it has not
 }
 
 // The states of an attempt's clock.

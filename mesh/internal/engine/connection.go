@@ -2,6 +2,7 @@ package engine
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"net"
 	"net/netip"
@@ -111,12 +112,18 @@ func (c *Connection) describe(own spiffeid.ID) {
 	}
 	c.kin = !c.Peer.ID.IsZero() && c.Peer.ID.MemberOf(own.TrustDomain())
 	c.cert = forwarded(own, c.Peer)
-	if !c.Peer.ID.IsZero() {
-		c.names = append(c.names, c.Peer.ID.String())
+	c.names = namesIn(c.Peer.ID, c.Peer.Certificates)
+}
+
+// namesIn are the names by which a peer may be revoked.
+func namesIn(id spiffeid.ID, shown []*x509.Certificate) (names []string) {
+	if !id.IsZero() {
+		names = append(names, id.String())
 	}
-	for _, shown := range c.Peer.Certificates {
-		c.names = append(c.names, identity.Serial(shown.SerialNumber))
+	for _, c := range shown {
+		names = append(names, identity.Serial(c.SerialNumber))
 	}
+	return names
 }
 
 // forwarded is the element of x-forwarded-client-cert of a verified peer (Envoy, set_current_client_cert_details of subject and

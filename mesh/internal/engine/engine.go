@@ -43,6 +43,7 @@ type Engine struct {
 	globals  *globals
 	races    sync.Pool // of *race
 	denials  denials
+	secured  secured
 
 	noticed atomic.Bool // it was said that calls come in where the mesh does not listen
 

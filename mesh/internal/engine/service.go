@@ -110,6 +110,9 @@ func (s *Service) apply(v *resolver.Service, err error) {
 	switch {
 	case err == nil, unknown:
 		s.replace(old, next, err)
+		if next != nil {
+			s.engine.secured.distrust(old, next)
+		}
 		s.noteSwitches(old, next)
 	default: // what was known stays in use
 		s.complain(err)

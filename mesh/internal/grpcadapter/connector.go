@@ -2,7 +2,6 @@ package grpcadapter
 
 import (
 	"crypto/rand"
-	"crypto/x509"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -15,7 +14,6 @@ import (
 	grpcresolver "google.golang.org/grpc/resolver"
 
 	"github.com/weftmesh/weft/balancer"
-	"github.com/weftmesh/weft/identity"
 	"github.com/weftmesh/weft/mesh/internal/engine"
 )
 
@@ -70,9 +68,9 @@ type channel struct {
 
 // A conn is the connection to one address under one demand of TLS.
 type conn struct {
-	sub   grpcbalancer.SubConn
-	tls   *engine.Demand                      // nil over plaintext
-	shown atomic.Pointer[[]*x509.Certificate] // by the server
+	sub  grpcbalancer.SubConn
+	tls  *engine.Demand              // nil over plaintext
+	made atomic.Pointer[engine.Made] // the newest over TLS
 	connecting
 	// state is Ready, Connecting or TransientFailure. A connection that has
 	// failed stays so until it is Ready: new attempts of it are no reason for calls to wait.
@@ -81,7 +79,6 @@ type conn struct {
 
 	tallies []*tally // under channel.mu
 	used    bool     // under channel.mu; scratch of update
-	lost    bool     // under channel.mu: the server is not believed any more
 }
 
 func (n *conn) now() connectivity.State { return connectivity.State(n.state.Load()) }
@@ -187,7 +184,10 @@ func (ch *channel) connect(h engine.Target) *conn {
 		return broken(err)
 	}
 	for _, n := range ch.conns[addr] {
-		if n.tls.Is(demand) && !n.distrusts(demand) {
+		if n.tls.Is(demand) {
+			if n.tls.Follow(demand) {
+				n.doubt()
+			}
 			return n
 		}
 	}
@@ -214,15 +214,11 @@ func (ch *channel) connect(h engine.Target) *conn {
 	return n
 }
 
-// distrusts reports whether the server is not believed any more. It follows what the demand says of that.
-func (n *conn) distrusts(demand *identity.ClientTLS) bool {
-	if !n.tls.Follow(demand) {
-		return n.lost
+// doubt ends the connection if its server is not believed any more.
+func (n *conn) doubt() {
+	if made := n.made.Load(); made != nil {
+		made.Doubt()
 	}
-	if shown := n.shown.Load(); shown != nil && n.tls.Revokes(*shown) != nil {
-		n.lost = true
-	}
-	return n.lost
 }
 
 // broken is a connection that cannot be made.

@@ -23,21 +23,44 @@ func (transportCredentials) ClientHandshake(ctx context.Context, authority strin
 	}
 	ctx, cancel := n.bound(ctx)
 	defer cancel()
+	if n.tls == nil {
+		c, info, err := insecure.NewCredentials().ClientHandshake(ctx, authority, raw)
+		if err != nil {
+			return nil, nil, err
+		}
+		return n.listen(c), info, nil
+	}
+	made := n.tls.Make(func(error) { raw.Close() }) // its calls fail
+	n.made.Store(made)
 	c, info, err := shake(ctx, n.tls, authority, raw)
 	if err != nil {
+		made.Forget()
 		return nil, nil, err
 	}
+	c = &vouched{c, made}
 	if t, ok := info.(credentials.TLSInfo); ok {
-		n.shown.Store(&t.State.PeerCertificates)
+		if err := made.Prove(t.State.PeerCertificates); err != nil {
+			c.Close()
+			return nil, nil, err
+		}
 	}
 	return n.listen(c), info, nil
 }
 
+// vouched is a connection that ends when its server is not believed any more.
+type vouched struct {
+	net.Conn
+	made *engine.Made
+}
+
+// Close implements net.Conn.
+func (c *vouched) Close() error {
+	defer c.made.Forget()
+	return c.Conn.Close()
+}
+
 // shake makes of a connection what is demanded.
 func shake(ctx context.Context, demand *engine.Demand, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	if demand == nil {
-		return insecure.NewCredentials().ClientHandshake(ctx, authority, raw)
-	}
 	called, _, err := net.SplitHostPort(authority)
 	if err != nil {
 		called = authority // without a port

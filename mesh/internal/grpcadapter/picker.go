@@ -61,6 +61,9 @@ func (p *picker) Pick(info grpcbalancer.PickInfo) (grpcbalancer.PickResult, erro
 	case state == connectivity.Ready:
 		t.leave()
 		t.cause.Store(uint32(resilience.None))
+		if made := l.conn.made.Load(); made != nil {
+			t.attempt.ProvedBy(made.Principal())
+		}
 		return grpcbalancer.PickResult{SubConn: l.conn.sub, Done: t.done}, nil
 	case l.tally != nil && l.tally.ready.Load() > 0 && t.rpc.moves.Load() < maxMoves:
 		// As a balancer of gRPC's would, which picks among the connected only.

@@ -75,6 +75,9 @@ func (c *carrier) answered(ctx context.Context, resp *http.Response, a *engine.A
 	quiet.touch()
 	resp.Request = c.req
 	c.resp = resp
+	if resp.TLS != nil && len(resp.TLS.PeerCertificates) > 0 {
+		a.Proved(resp.TLS.PeerCertificates[0])
+	}
 	if resp.Body == http.NoBody {
 		quiet.stop()
 		if !a.Answered() {

@@ -24,10 +24,15 @@ func (c *plain) Close() error {
 type secure struct {
 	*tls.Conn
 	attempt *engine.Attempt
+	beneath *vouched
 }
 
 func (c *secure) Close() error {
 	err := c.Conn.Close()
-	c.attempt.Finish(resilience.Outcome{})
+	var out resilience.Outcome
+	if why := c.beneath.why.Load(); why != nil {
+		out.Err, out.Cause = *why, resilience.Reset
+	}
+	c.attempt.Finish(out)
 	return err
 }

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/weftmesh/weft/balancer"
+	"github.com/weftmesh/weft/mesh/internal/engine"
 	"github.com/weftmesh/weft/resilience"
-	"github.com/weftmesh/weft/resolver"
 )
 
 // connectTimeout bounds the making of a connection where the cluster does not (Envoy connect_timeout).
@@ -30,14 +30,14 @@ func (e *ConnectError) Unwrap() error { return e.Err }
 
 var errLeft = errors.New("the host left the configuration while it was being connected to")
 
-// Connect makes a connection to the host, with a TLS handshake if conf is not nil
-// (the connection is a *tls.Conn then). It gives up after the cluster's
+// Connect makes a connection to the host of the attempt, with a TLS handshake if conf is not nil
+// (the connection is a *tls.Conn then, and ends when its server is not believed any more). It gives up after the cluster's
 // ConnectTimeout, handshake included, and as soon as the configuration drops the host: who waits for a
 // departed host would wait in vain. The error is a [*ConnectError].
 //
-// closed, if it is not nil, is called once: when the connection is closed, or could not be made.
-func Connect(ctx context.Context, network string, h *balancer.Host, c *resolver.Cluster, conf *tls.Config, closed func()) (net.Conn, error) {
-	timeout := c.ConnectTimeout
+// closed is called once: when the connection is closed, or could not be made.
+func Connect(ctx context.Context, network string, a *engine.Attempt, conf *tls.Config, closed func()) (net.Conn, error) {
+	h, timeout := a.Host, a.Cluster.ConnectTimeout
 	if timeout <= 0 {
 		timeout = connectTimeout
 	}
@@ -53,7 +53,7 @@ func Connect(ctx context.Context, network string, h *balancer.Host, c *resolver.
 		case <-ctx.Done():
 		}
 	}()
-	conn, err := dial(ctx, network, h.Addr(), conf, closed)
+	conn, err := dial(ctx, network, a, conf, closed)
 	cancel(nil)
 	<-watched
 	switch {
@@ -66,22 +66,26 @@ func Connect(ctx context.Context, network string, h *balancer.Host, c *resolver.
 	}
 }
 
-func dial(ctx context.Context, network, addr string, conf *tls.Config, closed func()) (net.Conn, error) {
+func dial(ctx context.Context, network string, a *engine.Attempt, conf *tls.Config, closed func()) (net.Conn, error) {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, network, addr)
-	switch {
-	case err != nil && closed != nil:
+	conn, err := d.DialContext(ctx, network, a.Host.Addr())
+	if err != nil {
 		closed()
-	case closed != nil:
-		conn = &watched{TCPConn: conn.(*net.TCPConn), closed: closed}
+		return nil, err
 	}
-	if err != nil || conf == nil {
-		return conn, err
+	w := &watched{TCPConn: conn.(*net.TCPConn), closed: closed}
+	if conf == nil {
+		return w, nil
 	}
-	secure := tls.Client(conn, conf)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("tls handshake with %s: %w", addr, err)
+	v := &vouched{watched: w}
+	v.made = a.Make(v.shut)
+	secure := tls.Client(v, conf)
+	if err = secure.HandshakeContext(ctx); err == nil {
+		err = v.made.Prove(secure.ConnectionState().PeerCertificates)
+	}
+	if err != nil {
+		v.Close()
+		return nil, fmt.Errorf("tls handshake with %s: %w", a.Host.Addr(), err)
 	}
 	return secure, nil
 }
@@ -97,5 +101,42 @@ type watched struct {
 func (c *watched) Close() error {
 	err := c.TCPConn.Close()
 	c.once.Do(c.closed)
+	return err
+}
+
+// vouched is a connection beneath TLS, that ends when its server is not believed any more.
+type vouched struct {
+	*watched
+	made *engine.Made
+	why  atomic.Pointer[error] // it was ended; nil if it was not
+}
+
+// shut ends it, without a farewell, which might wait.
+func (c *vouched) shut(why error) {
+	c.why.CompareAndSwap(nil, &why)
+	_ = c.Close() // what matters is that it breaks
+}
+
+func (c *vouched) Read(p []byte) (int, error) {
+	n, err := c.watched.Read(p)
+	return n, c.told(err)
+}
+
+func (c *vouched) Write(p []byte) (int, error) {
+	n, err := c.watched.Write(p)
+	return n, c.told(err)
+}
+
+func (c *vouched) Close() error {
+	err := c.watched.Close()
+	c.made.Forget()
+	return err
+}
+
+// told is err, and why the connection was ended.
+func (c *vouched) told(err error) error {
+	if why := c.why.Load(); why != nil && err != nil {
+		return fmt.Errorf("%w: %w", *why, err)
+	}
 	return err
 }

@@ -18,7 +18,7 @@ import (
 // Dial connects to a host of the service, over TLS if its cluster demands it.
 // The connection is the call: it counts at the host until it is closed. ctx and the route's
 // timeout bound the dialing alone; the cluster's threshold of connections bounds how many there are. CloseWrite and the other methods
-// of *net.TCPConn, or *tls.Conn, are there.
+// of *net.TCPConn, or *tls.Conn, are there. Over TLS it is closed when its server is not believed any more: who reads from it is told.
 //
 // Routes see the service's name as authority and the path "/". The error is an [*engine.Error].
 func Dial(ctx context.Context, e *engine.Engine, network, service string) (net.Conn, error) {
@@ -55,7 +55,7 @@ func (d *dialing) Send(ctx context.Context, a *engine.Attempt) resilience.Outcom
 		err := fmt.Errorf("%w: %d connections are open, the most there may be (max_connections)", engine.ErrFull, most.MaxConnections)
 		return resilience.Outcome{Err: err, Cause: resilience.Unsent}
 	}
-	conn, err := Connect(ctx, d.network, a.Host, a.Cluster, conf, use.Connections.Leave)
+	conn, err := Connect(ctx, d.network, a, conf, use.Connections.Leave)
 	if err != nil {
 		return outcome(ctx, err)
 	}
@@ -67,7 +67,9 @@ func (d *dialing) Send(ctx context.Context, a *engine.Attempt) resilience.Outcom
 	case *watched:
 		d.conn = &plain{c, a}
 	case *tls.Conn:
-		d.conn = &secure{c, a}
+		v := c.NetConn().(*vouched)
+		a.ProvedBy(v.made.Principal())
+		d.conn = &secure{c, a, v}
 	}
 	return resilience.Outcome{}
 }
