@@ -42,3 +42,27 @@ func TestNames(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// The whole of a string is matched, however an expression is written: none reaches out of the brackets that it is put in.
+func TestWhole(t *testing.T) {
+	for _, tc := range []struct{ expr, yes, no string }{
+		{"a|b", "b", "bx"},
+		{`\Qa|b`, "a|b", "a"},
+		{`\Qa)|(?:`, "a)|(?:", "a"},
+		{`\\Q|b`, `\Q`, `\Qb`},
+		{`x\Q.\E[^/]`, "x.a", "x./"},
+		{"(?i)a|b", "B", "Bb"},
+		{"(?s:a.)|b$", "a\n", "b\n"},
+		{"", "", "a"},
+	} {
+		re, err := match.Whole(tc.expr)
+		if err != nil || !re.MatchString(tc.yes) || re.MatchString(tc.no) {
+			t.Errorf("%s: %v, %v", tc.expr, re, err)
+		}
+	}
+	for _, expr := range []string{"a)|(?:b", "a)", "(a", "[a", `a\`, "(?i", "a)\\z|(?:"} {
+		if re, err := match.Whole(expr); err == nil {
+			t.Errorf("%s is %v", expr, re)
+		}
+	}
+}
