@@ -109,7 +109,7 @@ var unlisted = map[string]bool{
 func (h *headerTest) holds(s *sight, perhaps bool) bool {
 	switch h.part {
 	case theMethod:
-		return h.is.Matches(s.r.Method) != h.invert
+		return h.onMethod(s, perhaps != h.invert) != h.invert
 	case theAuthority:
 		return h.is.Matches(s.r.Authority) != h.invert
 	case thePath:
@@ -204,7 +204,8 @@ func (h *headerTest) every(values []string) bool {
 	return true
 }
 
-// onTarget looks at the path with the query as Envoy does. It is perhaps what the path is alone, and surely what both are.
+// onTarget looks at the path with the query as Envoy does. It is perhaps what the path is alone, or what is read in the query, and surely what
+// both are as they stand.
 func (h *headerTest) onTarget(s *sight, perhaps bool) bool {
 	target := s.r.Path
 	if s.r.Query != "" {
@@ -212,7 +213,7 @@ func (h *headerTest) onTarget(s *sight, perhaps bool) bool {
 	}
 	holds := h.is.Matches(target)
 	if perhaps {
-		return holds || h.is.Matches(s.r.Path) || h.is.Matches(s.bare)
+		return holds || h.is.Matches(s.r.Path) || h.is.Matches(s.bare) || h.onQueries(s)
 	}
 	return holds && (h.query || h.is.Matches(s.r.Path) && h.is.Matches(s.bare))
 }

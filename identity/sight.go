@@ -12,9 +12,10 @@ type sight struct {
 	source    netip.Addr
 	client    netip.Addr
 	local     netip.Addr
-	bare      string // the path without the parameters of its segments
-	authentic bool   // the peer has proved an identity
-	name      string // of the peer; the first one
+	verbs     []string // methods that it can be taken for besides its own
+	bare      string   // the path without the parameters of its segments
+	authentic bool     // the peer has proved an identity
+	name      string   // of the peer; the first one
 	names     []string
 }
 
@@ -40,6 +41,9 @@ func look(r *Request, needs facts) sight {
 		}
 		if r.Method != "" {
 			s.known |= aMethod
+		}
+		if needs&aMethod != 0 {
+			s.verbs = verbsOf(r)
 		}
 		if needs&anAuthority != 0 {
 			if a, err := NormalizeAuthority(r.Authority); err == nil && a == r.Authority {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"net"
@@ -204,6 +205,8 @@ func (s *serving) mimicked(header listed) bool {
 	return false
 }
 
+var errStar = errors.New("path: is that of OPTIONS alone")
+
 // normalize gives the path and the host of the call their one form.
 func (c *InboundCall) normalize() error {
 	form := identity.NormalizePath
@@ -213,6 +216,9 @@ func (c *InboundCall) normalize() error {
 	path, err := form(c.Request.Path)
 	if err != nil {
 		return err
+	}
+	if path == "*" && c.Request.Method != "OPTIONS" { // (RFC 9112, 3.2.4)
+		return errStar
 	}
 	authority, err := identity.NormalizeAuthority(c.Request.Authority)
 	if err != nil {

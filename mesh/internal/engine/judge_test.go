@@ -117,6 +117,7 @@ func TestWhoMayCall(t *testing.T) {
 		"nobody":                {resolver.Inbound{TLS: permissive, Guard: guardOf(friendID)}, nil, "/x", 403, Denied},
 		"health check":          {resolver.Inbound{Guard: guardOf(friendID)}, other, "/healthz", 403, Denied},
 		"path that is none":     {resolver.Inbound{Guard: guardOf(friendID)}, friend, "/a%2fb", 400, Denied},
+		"star of GET":           {resolver.Inbound{Guard: guardOf(friendID)}, friend, "*", 400, Denied},
 		"no rules, any path":    {resolver.Inbound{}, friend, "/a%2fb", 0, 0},
 		"revoked":               {resolver.Inbound{Guard: revoked}, friend, "/", 0, 0},
 		"rate after the rules":  {resolver.Inbound{Guard: guardOf(friendID), Serving: resilience.Serving{Rate: &resilience.Rate{Descriptors: []resilience.DescriptorRate{{Entries: []resilience.Entry{{Key: "method", Value: "GET"}}, TokenBucket: resilience.TokenBucket{FillInterval: time.Hour}}}}}}, friend, "/", 429, RateLimited},

@@ -22,6 +22,23 @@ func (s *served) Set(name resolver.HeaderName, value string) {
 		}
 	}
 	s.r.Header[name.Canonical] = []string{value}
+	keep(s.r.Header, name.Lower)
+}
+
+// keep has a header that the mesh vouches for stay where the handler is a proxy, which takes off what Connection names (RFC 9110, 7.6.1).
+func keep(h http.Header, name string) {
+	for i, line := range h["Connection"] {
+		if len(line) < len(name) {
+			continue // the usual ones
+		}
+		var others []string
+		for option := range strings.SplitSeq(line, ",") {
+			if option = strings.Trim(option, " \t"); !identity.ReadsAs(option, name) {
+				others = append(others, option)
+			}
+		}
+		h["Connection"][i] = strings.Join(others, ", ")
+	}
 }
 
 // Append implements engine.Incoming.
@@ -79,8 +96,12 @@ func (s *served) End(*engine.Refusal) {
 	_ = c.SetWriteDeadline(past)
 }
 
-// asked are the path and the query as they came, without the fragment, which net/url takes for a part of either.
+// asked are the path and the query as they came, without the fragment, which net/url takes for a part of either. A host in the :path of HTTP/2 is not
+// the request's (RFC 9113, 8.3.1): such a path stays as it is, which is none.
 func asked(r *http.Request) (path, query string) {
+	if r.ProtoMajor >= 2 && r.Method != http.MethodConnect && r.RequestURI != "" && r.RequestURI[0] != '/' {
+		return r.RequestURI, ""
+	}
 	target, _, fragment := strings.Cut(r.RequestURI, "#")
 	if !fragment {
 		return wirePath(r.URL), r.URL.RawQuery

@@ -47,3 +47,24 @@ func TestHeadersAreEdited(t *testing.T) {
 		t.Errorf("%v", r.Header)
 	}
 }
+
+// What the mesh vouches for stays where Connection names it, so that a handler that is a proxy does not take it off (B8).
+func TestConnectionDoesNotNameWhatIsVouchedFor(t *testing.T) {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.Header = http.Header{"Connection": {"Keep-Alive, X-Forwarded-Client-Cert", "x_forwarded_client_cert", "close"}}
+	(&served{r: r}).Set(resolver.HeaderName{Lower: "x-forwarded-client-cert", Canonical: "X-Forwarded-Client-Cert"}, "URI=a")
+	if got := strings.Join(r.Header["Connection"], "|"); got != "Keep-Alive||close" {
+		t.Errorf("Connection is %q", got)
+	}
+}
+
+// A path of HTTP/2 with a host in it has no path: which host is meant would not be one thing (RFC 9113, 8.3.1).
+func TestAHostInThePathOfHTTP2(t *testing.T) {
+	for target, want := range map[string]string{"/a?b": "/a b", "http://other/a?b": "http://other/a?b ", "*": "* "} {
+		r := httptest.NewRequest(http.MethodGet, "/a?b", nil)
+		r.ProtoMajor, r.RequestURI = 2, target
+		if path, query := asked(r); path+" "+query != want {
+			t.Errorf("%s: %s %s, want %s", target, path, query, want)
+		}
+	}
+}
