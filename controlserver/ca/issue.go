@@ -60,6 +60,10 @@ func (c *CA) create(ctx context.Context, r *securityv1alpha1.IstioCertificateReq
 		c.refused(ctx, err)
 		return nil, e, who, errUnauthenticated
 	}
+	if who.ID.Path() == identity.ControlServerPath { // clients obey whoever has it
+		c.refused(ctx, fmt.Errorf("%s, proved by a %s, asks for a certificate: the control server makes its own, and nobody else is it", who.ID, who.Kind))
+		return nil, e, who, errUnauthenticated
+	}
 	fields := r.GetMetadata().GetFields()
 	if _, ok := fields["ImpersonatedIdentity"]; ok {
 		c.refused(ctx, fmt.Errorf("%s asks for the certificate of another", who.ID))

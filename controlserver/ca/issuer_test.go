@@ -118,11 +118,15 @@ func TestTokens(t *testing.T) {
 	if _, err := create(call(t, s.token()), c, csr, 0); err != nil {
 		t.Error(err)
 	}
+	// Whoever may make service accounts would be obeyed by all.
+	control := s.token(of(func(c *jwt.Claims) { c.Subject = "system:serviceaccount:weft-system:control-server" }))
+	_, err := create(call(t, control), c, csr, 0)
+	wantCode(t, "a certificate of the control server", err, codes.Unauthenticated)
 	// In the clear, anybody could have read it.
 	ctx := metadata.NewIncomingContext(peer.NewContext(t.Context(), &peer.Peer{
 		Addr: &net.TCPAddr{}, AuthInfo: credentials.TLSInfo{State: tls.ConnectionState{}, CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.NoSecurity}},
 	}), metadata.Pairs("authorization", "Bearer "+s.token()))
-	_, err := c.Authenticate(ctx)
+	_, err = c.Authenticate(ctx)
 	wantCode(t, "without TLS", err, codes.Unauthenticated)
 	c.config.Plaintext = true
 	if _, err := c.Authenticate(ctx); err != nil {

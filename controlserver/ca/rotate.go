@@ -77,7 +77,7 @@ func ReadStatus(dir string) (Status, error) {
 // existing opens a state directory that has a state.
 func existing(dir string) (*directory, *state, error) {
 	if _, err := os.Stat(filepath.Join(dir, "state")); err != nil {
-		return nil, nil, fmt.Errorf("ca: %s is no state directory: %w", dir, err)
+		return nil, nil, fmt.Errorf("ca: %s is no state directory (a control server makes it at its first start: meshctl serve --trust-domain): %w", dir, err)
 	}
 	d, err := openDirectory(dir)
 	if err != nil {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/weftmesh/weft/identity"
 )
 
 const (
@@ -68,6 +70,8 @@ func createToken(in tokenStore, domain spiffeid.TrustDomain, id spiffeid.ID, ttl
 	switch {
 	case !id.MemberOf(domain) || id.Path() == "":
 		return "", fmt.Errorf("ca: join token: %q is no identity of trust domain %s: write spiffe://%s/ns/NAMESPACE/sa/SERVICEACCOUNT", id, domain, domain)
+	case id.Path() == identity.ControlServerPath:
+		return "", fmt.Errorf("ca: join token: %q is the control server, which makes its own certificates, and nobody else is it", id)
 	case ttl < 0 || ttl > longestToken:
 		return "", fmt.Errorf("ca: join token: a life of %v: it may be %v at most", ttl, longestToken)
 	case ttl == 0:

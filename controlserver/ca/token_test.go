@@ -140,10 +140,11 @@ func TestJoinTokenOnDisk(t *testing.T) {
 			_, err := CreateToken(dir, spiffeid.RequireFromString("spiffe://other/x"), 0)
 			return err
 		},
-		"no workload": func() error { _, err := CreateToken(dir, td.ID(), 0); return err },
-		"too long":    func() error { _, err := CreateToken(dir, payments, 25*time.Hour); return err },
-		"negative":    func() error { _, err := CreateToken(dir, payments, -1); return err },
-		"no state":    func() error { _, err := CreateToken(t.TempDir(), payments, 0); return err },
+		"no workload":        func() error { _, err := CreateToken(dir, td.ID(), 0); return err },
+		"the control server": func() error { _, err := CreateToken(dir, serverID, 0); return err },
+		"too long":           func() error { _, err := CreateToken(dir, payments, 25*time.Hour); return err },
+		"negative":           func() error { _, err := CreateToken(dir, payments, -1); return err },
+		"no state":           func() error { _, err := CreateToken(t.TempDir(), payments, 0); return err },
 	} {
 		if f() == nil {
 			t.Errorf("%s: accepted", name)

@@ -79,6 +79,10 @@ func newHeld(key crypto.Signer, certs []*x509.Certificate) (*held, error) {
 
 // load is what a directory keeps; nil if that is nothing, or has expired.
 func load(dir string) (*held, error) {
+	// Roots that it keeps are believed, so that nobody else may put any there.
+	if info, err := os.Stat(dir); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o002 != 0 {
+		return nil, fmt.Errorf("%s can be written to by other users (mode %04o): run chmod 700 %s, or name a directory within it", dir, info.Mode().Perm(), dir)
+	}
 	path := filepath.Join(dir, file)
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {

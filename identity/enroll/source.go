@@ -69,7 +69,7 @@ type Config struct {
 	ID          spiffeid.ID
 	// TTL is the life that is asked for; 0 leaves it to the authority.
 	TTL time.Duration
-	// Dir is a directory of this process alone, where its key and certificate are kept for a restart, for the owner's eyes alone. Empty keeps them in memory.
+	// Dir is a directory of this process alone, where its key and certificate are kept for a restart, for the owner's eyes alone: others must not be able to write to it. Empty keeps them in memory.
 	Dir string
 
 	// Dial connects to the authority; nil means TCP.

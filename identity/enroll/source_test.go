@@ -355,10 +355,17 @@ func TestRestart(t *testing.T) {
 		if _, err := New(i.client(keep)); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 			t.Errorf("a key that others can read: %v", err)
 		}
+		_ = os.Chmod(file, 0o600)
+		if err := os.Chmod(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := New(i.client(keep)); err == nil || !strings.Contains(err.Error(), "chmod 700") {
+			t.Errorf("a directory where others can put roots: %v", err)
+		}
+		_ = os.Chmod(dir, 0o700)
 		if err := os.WriteFile(file, []byte("-----BEGIN"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_ = os.Chmod(file, 0o600)
 		if _, err := New(i.client(keep)); err == nil {
 			t.Error("a damaged file")
 		}

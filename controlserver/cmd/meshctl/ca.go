@@ -59,10 +59,13 @@ the one before. The control server on the same state directory knows the token a
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			id, err := spiffeid.FromString(identity)
 			if err != nil {
-				return usageError{fmt.Errorf("--identity: %w", err)}
+				return usageError{fmt.Errorf("--identity %q: %w", identity, err)}
 			}
-			if state.dir == "" {
-				state.trustDomain = id.TrustDomain().Name()
+			if domain := id.TrustDomain().Name(); state.dir == "" {
+				if cmd.Flags().Changed("trust-domain") && state.trustDomain != domain {
+					return usageError{fmt.Errorf("--trust-domain %s: %s is of another one", state.trustDomain, id)}
+				}
+				state.trustDomain = domain
 			}
 			dir, err := state.path()
 			if err != nil {
@@ -185,7 +188,7 @@ func (f *authorityFlags) config() (*ca.Config, error) {
 	}
 	td, err := spiffeid.TrustDomainFromString(f.trustDomain)
 	if err != nil {
-		return nil, usageError{fmt.Errorf("--trust-domain: %w", err)}
+		return nil, usageError{fmt.Errorf("--trust-domain %q: %w", f.trustDomain, err)}
 	}
 	cfg := &ca.Config{TrustDomain: td, Dir: f.state, Keys: keys(), LeafTTL: f.leaf}
 	if cfg.Dir == "" {

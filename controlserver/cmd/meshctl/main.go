@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	var usage usageError
 	switch {
 	case err == nil:
@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, errFindings): // they are printed
 		return 1
 	case !understood || errors.As(err, &usage):
-		fmt.Fprintf(stderr, "meshctl: %v (see meshctl --help)\n", err)
+		fmt.Fprintf(stderr, "meshctl: %v (see %s --help)\n", err, cmd.CommandPath())
 		return 2
 	default:
 		fmt.Fprintln(stderr, "meshctl:", err)

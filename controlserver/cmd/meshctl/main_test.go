@@ -38,7 +38,7 @@ func TestExitCodes(t *testing.T) {
 		{"check testdata/mesh/services.yaml", 0, ""},
 		{"check testdata/broken", 1, ""},
 		{"check testdata/nowhere", 1, "there is no file or directory testdata/nowhere"},
-		{"check", 2, "at least 1 arg"},
+		{"check", 2, "at least 1 arg(s), only received 0 (see meshctl check --help)"},
 		{"nonsense", 2, `unknown command "nonsense"`},
 		{"check --nonsense testdata/mesh", 2, "unknown flag: --nonsense"},
 		{"serve", 2, `required flag(s) "config" not set`},
@@ -57,6 +57,9 @@ func TestExitCodes(t *testing.T) {
 		{"explain --config testdata/mesh --from orders --label app http://payments/", 2, `--label "app" is not name=value`},
 		{"status --server 127.0.0.1:1", 1, "no control server answers at http://127.0.0.1:1 (set --server to its --web address)"},
 		{"status --server http://[", 2, ""},
+		{"token create --identity payments", 2, `--identity "payments"`},
+		{"token create --state testdata --identity spiffe://td/ns/shop/sa/payments", 1, "testdata is no state directory (a control server makes it"},
+		{"token create --trust-domain other --identity spiffe://td/ns/shop/sa/payments", 2, "--trust-domain other: spiffe://td/ns/shop/sa/payments is of another one"},
 	} {
 		t.Run("meshctl "+test.args, func(t *testing.T) {
 			code, _, stderr := ctl(t, strings.Fields(test.args)...)

@@ -23,9 +23,10 @@ func serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve --config DIR",
 		Short: "Run a control server over a directory of YAML",
-		Long: `Run a control server over a directory tree of YAML (ServiceEntry, WorkloadEntry,
-VirtualService, DestinationRule). Changes are in use within a second. What is wrong is
-logged and shown by meshctl status; the last good version of it stays in use.
+		Long: `Run a control server over a directory tree of YAML: Istio's ServiceEntry, WorkloadEntry, VirtualService,
+DestinationRule, PeerAuthentication, RequestAuthentication and AuthorizationPolicy, and TrafficPolicy, MeshConfig
+and Revocation of weft.dev/v1. Changes are in use within a second. What is wrong is logged and shown by meshctl
+status; the last good version of it stays in use.
 
 With --trust-domain the server is the authority of that domain: clients prove who they are by mTLS, get
 their certificates here (meshctl token create makes the first one possible), and speak mTLS with each other.
