@@ -27,13 +27,12 @@ func (u *unary) Answer(a *resilience.Answer) {
 }
 
 // Key implements engine.Answerer. What an answer depends on is the request, and whatever the metadata say of
-// who asks and how, but for what tells one call from the next. Credentials that gRPC adds by itself
-// are unknown here: those of a call forbid to share its answer, and those of a ClientConn to
-// share it with another.
+// who asks and how, but for what tells one call from the next. Credentials that gRPC or another interceptor adds later
+// are unknown here and may be of anybody: where there may be any, an answer is not shared.
 func (u *unary) Key() (key string, ok bool) {
 	ch := u.connections()
 	codec, _ := codecOf(u.options.each)
-	if ch == nil || codec == nil || slices.ContainsFunc(u.options.each, isCredentials) {
+	if ch == nil || codec == nil || ch.blind(u.cc) || slices.ContainsFunc(u.options.each, isCredentials) {
 		return "", false
 	}
 	req, err := canonical(codec, u.req)

@@ -240,6 +240,60 @@ func (token) GetRequestMetadata(context.Context, ...string) (map[string]string, 
 
 func (token) RequireTransportSecurity() bool { return false }
 
+type asker struct{}
+
+// asking is who asks, as gRPC's later stages learn it from the context.
+func asking(ctx context.Context) string {
+	who, _ := ctx.Value(asker{}).(string)
+	return who
+}
+
+// A badge is credentials of a ClientConn that are its caller's.
+type badge struct{ token }
+
+func (badge) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	return map[string]string{"authorization": asking(ctx)}, nil
+}
+
+// Nobody is given what another was answered, be it that who asks is only said where the interceptor does not see it.
+func TestLastGoodAnswerIsNotAnothers(t *testing.T) {
+	adds := func(ctx context.Context, method string, q, a any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		return invoke(metadata.AppendToOutgoingContext(ctx, "authorization", asking(ctx)), method, q, a, cc, opts...)
+	}
+	for _, tt := range []struct {
+		name          string
+		before, after []grpc.DialOption
+		kept          bool // for the same caller
+	}{
+		{name: "interceptor before", before: []grpc.DialOption{grpc.WithChainUnaryInterceptor(adds)}, kept: true},
+		{name: "interceptor that is always first", after: []grpc.DialOption{grpc.WithUnaryInterceptor(adds)}, kept: true},
+		{name: "interceptor after", after: []grpc.DialOption{grpc.WithChainUnaryInterceptor(adds)}},
+		{name: "credentials", after: []grpc.DialOption{grpc.WithPerRPCCredentials(badge{})}},
+		{name: "credentials of each call", after: []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.PerRPCCredentials(badge{}))}},
+	} {
+		b, turn := forgetful(t)
+		p := resilience.Policy{Fallback: &resilience.Fallback{MaxAge: time.Hour}}
+		r := &moving{}
+		r.endpoints(p, b.addr)
+		opts := slices.Concat(tt.before, DialOptions(newEngine(t, r, nil)), tt.after)
+		c := pb.NewTestServiceClient(dial(t, "mesh:///s", opts...))
+		ask := func(who string) (string, error) {
+			a, err := c.UnaryCall(context.WithValue(soon(t), asker{}, who), &pb.SimpleRequest{Payload: body(3)})
+			return a.GetUsername(), err
+		}
+		if got, err := ask("ann"); got != "ann" || err != nil {
+			t.Fatalf("%s: %q, %v", tt.name, got, err)
+		}
+		turn()
+		if got, err := ask("bob"); err == nil {
+			t.Errorf("%s: bob was given what %s was answered", tt.name, got)
+		}
+		if got, err := ask("ann"); (err == nil) != tt.kept || tt.kept && got != "ann" {
+			t.Errorf("%s: ann got %q, %v", tt.name, got, err)
+		}
+	}
+}
+
 // Equal requests have equal keys, whatever the order of what they hold.
 func TestKeysOfEqualRequests(t *testing.T) {
 	b, turn := forgetful(t)

@@ -50,6 +50,7 @@ type channel struct {
 	known  atomic.Bool // owner is set
 
 	retries atomic.Pointer[retries] // see mayRetry
+	sight   atomic.Uint32           // see blind
 
 	// Set by the first report of the resolver, before any call can see the channel.
 	client  *client
