@@ -92,7 +92,7 @@ func (d Decision) Jittered(random float64) time.Duration {
 }
 
 // backoff is the longest step-th pause.
-func (r *Retry) backoff(step uint32) time.Duration {
+func (r Retry) backoff(step uint32) time.Duration {
 	base, limit := r.Base, r.Max
 	if base <= 0 {
 		base = 25 * time.Millisecond
@@ -112,7 +112,7 @@ func (r *Retry) backoff(step uint32) time.Duration {
 
 // allows reports whether one of the conditions holds. A gRPC call that reached no
 // server is UNAVAILABLE to its caller, and so it is here.
-func (r *Retry) allows(o *Outcome) bool {
+func (r Retry) allows(o *Outcome) bool {
 	switch o.Cause {
 	case Canceled, Timeout:
 		return false
@@ -144,7 +144,7 @@ const unanswered = On5xx | OnGatewayError | OnReset
 // a server's overload worse: it says so by x-envoy-overloaded, or, in gRPC, by a
 // push-back that is no time. A limit that was reached is not asked again unless
 // the policy says so (Envoy).
-func (r *Retry) allowsAnswer(o *Outcome) bool {
+func (r Retry) allowsAnswer(o *Outcome) bool {
 	if o.Header != nil {
 		if _, overloaded := first(o.Header, envoyOverloaded); overloaded {
 			return false
@@ -159,7 +159,7 @@ func (r *Retry) allowsAnswer(o *Outcome) bool {
 	return r.allowsStatus(o.Status) || r.matches(o)
 }
 
-func (r *Retry) allowsCode(code uint32) bool {
+func (r Retry) allowsCode(code uint32) bool {
 	switch code {
 	case codeCancelled:
 		return r.On&OnCancelled != 0
@@ -175,7 +175,7 @@ func (r *Retry) allowsCode(code uint32) bool {
 	return false
 }
 
-func (r *Retry) allowsStatus(s int) bool {
+func (r Retry) allowsStatus(s int) bool {
 	switch {
 	case s >= 502 && s <= 504 && r.On&OnGatewayError != 0,
 		s >= 500 && s <= 599 && r.On&On5xx != 0,
@@ -186,7 +186,7 @@ func (r *Retry) allowsStatus(s int) bool {
 }
 
 // matches reports whether the answer has one of the retriable headers.
-func (r *Retry) matches(o *Outcome) bool {
+func (r Retry) matches(o *Outcome) bool {
 	if r.On&OnRetriableHeaders == 0 || r.Answers == nil || o.Header == nil {
 		return false
 	}
