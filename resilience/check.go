@@ -234,7 +234,9 @@ func (a Adaptive) Check() []error {
 // Check returns all that makes no sense in a.
 func (a Admission) Check() []error {
 	var f findings
-	f.notNegative("window", a.Window)
+	if f.notNegative("window", a.Window); a.Window > 0 && a.Window < time.Second { // Envoy counts in seconds
+		f.say("window", "%v is less than 1s", a.Window)
+	}
 	f.percent("threshold", a.Threshold)
 	if a.Threshold > 0 && a.Threshold < 1 {
 		f.say("threshold", "%v is less than 1", a.Threshold)
@@ -242,7 +244,9 @@ func (a Admission) Check() []error {
 	if f.amount("aggression", a.Aggression); a.Aggression > 0 && a.Aggression < 1 {
 		f.say("aggression", "%v is less than 1", a.Aggression)
 	}
-	f.amount("minRate", a.MinRate)
+	if f.amount("minRate", a.MinRate); a.MinRate > math.MaxUint32 && !math.IsInf(a.MinRate, 0) {
+		f.say("minRate", "%v is more than %d", a.MinRate, uint32(math.MaxUint32))
+	}
 	f.percent("maxPercent", a.MaxPercent)
 	return f
 }

@@ -122,6 +122,9 @@ threshold: 0.5 is less than 1
 aggression: 0.5 is less than 1
 minRate: -1 is no amount
 maxPercent: 101 is no percentage`},
+		{Admission{Window: 999 * ms, MinRate: 1 << 33}, `
+window: 999ms is less than 1s
+minRate: 8.589934592e+09 is more than 4294967295`},
 		{Shedding{Target: 100 * ms}, `
 target: 100ms is not less than interval 100ms`},
 		{Shedding{Target: -1, Interval: -1}, `

@@ -275,7 +275,18 @@ func (c *checker) concurrency(at string, b *Concurrency) {
 		return
 	}
 	c.either(at, "max", b.Max != 0, "adaptive", b.Adaptive != nil)
-	if b.Adaptive != nil {
-		c.values(at+".adaptive", b.Adaptive.value().Check())
+	if a := b.Adaptive; a != nil {
+		for _, f := range []struct {
+			name string
+			said bool
+		}{{"remeasure", a.Remeasure != 0}, {"jitter", a.Jitter != 0}} {
+			if f.said && a.Fixed != 0 {
+				c.say(at+".adaptive."+f.name, "has no effect beside fixed: nothing is measured again")
+			}
+		}
+		if a.Remeasure > 0 && a.Remeasure < Duration(time.Millisecond) {
+			c.say(at+".adaptive.remeasure", "%s is less than 1ms", a.Remeasure)
+		}
+		c.values(at+".adaptive", a.value().Check())
 	}
 }

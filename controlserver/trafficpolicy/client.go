@@ -33,13 +33,13 @@ type Breaker struct {
 
 // An Admission refuses a caller's own calls the more of them fail, so that a server that can't keep up is not asked in vain.
 type Admission struct {
-	// Window is how far back calls count. Default: 30s.
+	// Window is how far back calls count, 1s at least. Default: 30s.
 	Window Duration `json:"window"`
 	// Threshold is the percentage of successes below which calls are refused, 1 at least. Default: 95.
 	Threshold Percent `json:"threshold"`
 	// Aggression is how fast refusals grow as successes fall: 1 is linear, more is faster; 1 at least. Default: 1.
 	Aggression float64 `json:"aggression"`
-	// MinRate is how many calls a second there must be for any to be refused. Default: however few.
+	// MinRate is how many calls a second there must be for any to be refused, 4294967295 at most. Default: however few.
 	MinRate float64 `json:"minRate"`
 	// MaxPercent of the calls are refused at most. Default: 80.
 	MaxPercent Percent `json:"maxPercent"`

@@ -15,7 +15,7 @@ type Adaptive struct {
 	Percentile Percent `json:"percentile"`
 	// Min is the least bound. Default: 3.
 	Min uint32 `json:"min"`
-	// Max is the greatest bound. Default: 1000.
+	// Max is the greatest bound. Default: 1000, or min if that is more.
 	Max uint32 `json:"max"`
 	// Update is how often the bound is computed. Default: 100ms.
 	Update Duration `json:"update"`
@@ -25,7 +25,8 @@ type Adaptive struct {
 	Jitter Percent `json:"jitter"`
 	// Samples is how many calls a measurement takes. Default: 50.
 	Samples uint32 `json:"samples"`
-	// Fixed is what a call takes when there are few, if that is known. Default: it is measured.
+	// Fixed is what a call takes when there are few, if that is known. Default: it is measured. With it there is neither
+	// remeasure nor jitter.
 	Fixed Duration `json:"fixed"`
 	// Buffer is the percentage of that by which calls may be slower without harm. Default: 25.
 	Buffer Percent `json:"buffer"`

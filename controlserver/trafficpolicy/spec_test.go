@@ -42,7 +42,7 @@ func whole() *Spec {
 			RateLimit:       &RateLimit{Requests: 1, Per: second, Common: "others", Limits: []Limit{{By: []Fact{"caller"}, Requests: 10, Per: second, Burst: 20}}},
 			GlobalRateLimit: &GlobalRateLimit{Limits: []GlobalLimit{{By: []Fact{"caller"}, Requests: 10, Per: second}}},
 			Concurrency: &Concurrency{Adaptive: &Adaptive{
-				Percentile: 90, Min: 5, Max: 50, Update: second, Remeasure: 60 * second, Jitter: 10, Samples: 20, Fixed: second, Buffer: 30,
+				Percentile: 90, Min: 5, Max: 50, Update: second, Remeasure: 60 * second, Jitter: 10, Samples: 20, Buffer: 30,
 			}},
 			Shedding:    &Shedding{second / 100, second / 10},
 			Lateness:    &Lateness{second / 100, 30, 5 * second},
@@ -114,7 +114,7 @@ func TestValues(t *testing.T) {
 		},
 		Global: &resilience.GlobalRate{Domain: "weft", Descriptors: [][]resilience.Entry{{{Key: "generic_key", Value: "shop/p/server/0"}, {Key: "caller"}}}},
 		Adaptive: &resilience.Adaptive{
-			Percentile: 90, Min: 5, Max: 50, Update: time.Second, Remeasure: time.Minute, Jitter: 10, Samples: 20, Fixed: time.Second, Buffer: 30,
+			Percentile: 90, Min: 5, Max: 50, Update: time.Second, Remeasure: time.Minute, Jitter: 10, Samples: 20, Buffer: 30,
 		},
 		Shedding:  &resilience.Shedding{Target: 10 * time.Millisecond, Interval: 100 * time.Millisecond},
 		Late:      &resilience.Lateness{Tolerance: 10 * time.Millisecond, MaxPercent: 30, Interval: 5 * time.Second},
@@ -279,6 +279,10 @@ func TestCheckOfValuesInGo(t *testing.T) {
 		{Spec{Client: &Client{Breaker: &Breaker{Percent: Percent(math.NaN())}}}, "client.breaker.percent: NaN is no percentage"},
 		{Spec{Client: &Client{Breaker: &Breaker{Percent: -1}}}, "client.breaker.percent: -1 is no percentage"},
 		{Spec{Client: &Client{RateLimit: &RateLimit{Limits: []Limit{{By: []Fact{"what"}, Requests: 1, Per: second}}}}}, `client.rateLimit.limits[0].by[0]: "what" does not match`},
+		{Spec{Server: &Server{Concurrency: &Concurrency{Adaptive: &Adaptive{Fixed: second, Jitter: 1}}}}, "server.concurrency.adaptive.jitter: has no effect beside fixed"},
+		{Spec{Server: &Server{Concurrency: &Concurrency{Adaptive: &Adaptive{Fixed: second, Remeasure: second}}}}, "server.concurrency.adaptive.remeasure: has no effect beside fixed"},
+		{Spec{Server: &Server{Concurrency: &Concurrency{Adaptive: &Adaptive{Remeasure: 1}}}}, "server.concurrency.adaptive.remeasure: 1ns is less than 1ms"},
+		{Spec{Client: &Client{Admission: &Admission{Window: second / 2}}}, "client.admission.window: 500ms is less than 1s"},
 		{Spec{Server: &Server{HealthPaths: []Path{"up"}}}, `server.healthPaths[0]: "up" does not match`},
 		{Spec{Server: &Server{TrustedCallers: &[]Principal{"*", "*"}}}, `server.trustedCallers[1]: "*" given twice`},
 		{Spec{Server: &Server{TrustedCallers: &[]Principal{"td*"}}}, `server.trustedCallers[0]: "td*" does not match`},
