@@ -59,8 +59,8 @@ func (g *Group) Detect(o *Outlier) {
 	if d.counting {
 		g.boundary = d.now() + int64(d.interval)
 		for _, h := range g.list {
-			h.record.good.Store(0)
-			h.record.bad.Store(0)
+			h.record.calls.clear()
+			h.record.reaches.clear()
 		}
 	}
 	g.detection.Store(d)
@@ -166,19 +166,22 @@ func (g *Group) recovered(h *Host) {
 
 // compare looks at the calls of an interval that ended at a moment, and reports whether a host was ejected.
 func (g *Group) compare(d *detection, at int64) (changed bool) {
-	tallies := make([]tally, 0, len(g.list))
+	calls, reaches := make([]tally, 0, len(g.list)), make([]tally, 0, len(g.list))
 	for _, h := range g.list {
-		t := tally{h, h.record.good.Swap(0), h.record.bad.Swap(0)}
+		called, reached := h.record.calls.take(h), h.record.reaches.take(h)
 		if !h.Ejected() {
-			tallies = append(tallies, t)
+			calls, reaches = append(calls, called), append(reaches, reached)
 		}
 	}
-	for _, h := range d.success.below(tallies) {
-		changed = g.eject(d, h, d.success.enforcing, at) || changed
+	judge := func(r rate, outliers []*Host) {
+		for _, h := range outliers {
+			changed = g.eject(d, h, r.enforcing, at) || changed
+		}
 	}
-	for _, h := range d.failure.above(tallies) {
-		changed = g.eject(d, h, d.failure.enforcing, at) || changed
-	}
+	judge(d.success, d.success.below(calls))
+	judge(d.failure, d.failure.above(calls))
+	judge(d.localSuccess, d.localSuccess.below(reaches))
+	judge(d.localFailure, d.localFailure.above(reaches))
 	return changed
 }
 

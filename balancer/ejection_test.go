@@ -225,7 +225,10 @@ func TestOnlySoManyAreEjected(t *testing.T) {
 		{29, 2, nil},
 		{3, 1, nil}, // one may always be
 		{1, 1, nil},
-		{3, 1, num(0)},
+		{3, 0, num(0)}, // but where none may
+		{3, 1, num(1)},
+		{3, 1, num(66)},
+		{3, 2, num(67)},
 		{10, 5, num(50)},
 		{10, 10, num(100)},
 		{10, 10, num(1000)},

@@ -11,14 +11,14 @@ type Outlier struct {
 	BaseEjection       time.Duration // times how often the host was ejected is how long it stays out: 30 s
 	MaxEjection        time.Duration // the most it stays out: 300 s, or BaseEjection if that is more
 	EjectionJitter     time.Duration // added at random, up to this: 0
-	MaxEjectionPercent *uint32       // how much of the cluster may be out: 10; one host may always be
+	MaxEjectionPercent *uint32       // how much of the cluster may be out: 10; one host may always be, unless it is 0
 
 	// How many failures in a row eject; 0 never does.
 
 	Consecutive5xx         *uint32 // 5; errors of all kinds
 	ConsecutiveGateway     *uint32 // 5; 502, 503, 504 and what has no answer
 	ConsecutiveLocalOrigin *uint32 // 5; with SplitLocalOrigin
-	SplitLocalOrigin       bool    // errors that no server answered count apart from those it did, and not in rates
+	SplitLocalOrigin       bool    // errors that no server answered count apart from those it did, and in rates of their own
 	Enforcing5xx           *uint32 // percent of ejections that are carried out: 100
 	EnforcingGateway       *uint32 // 0
 	EnforcingLocalOrigin   *uint32 // 100
@@ -41,6 +41,9 @@ type SuccessRate struct {
 	MinimumHosts *uint32 // 5
 	RequestCount *uint32 // calls a host must have had in the interval: 100
 	StdevFactor  *uint32 // in thousandths of a standard deviation: 1900
+
+	// EnforcingLocalOrigin is Enforcing for the share of calls that a server answered, with SplitLocalOrigin: 100.
+	EnforcingLocalOrigin *uint32
 }
 
 // A FailurePercentage ejects hosts that fail a share of their calls, or more.
@@ -49,4 +52,7 @@ type FailurePercentage struct {
 	Enforcing    *uint32 // percent: 0
 	MinimumHosts *uint32 // 5
 	RequestCount *uint32 // 50
+
+	// EnforcingLocalOrigin is Enforcing for the share of calls that no server answered, with SplitLocalOrigin: 0.
+	EnforcingLocalOrigin *uint32
 }

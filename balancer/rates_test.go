@@ -87,6 +87,14 @@ func TestRatesEjectAtTheEndOfAnInterval(t *testing.T) {
 	success := Outlier{Consecutive5xx: num(0), SuccessRate: &SuccessRate{RequestCount: num(10)}}
 	split := rated()
 	split.SplitLocalOrigin, split.EnforcingLocalOrigin = true, num(0)
+	local := split
+	local.FailurePercentage = &FailurePercentage{EnforcingLocalOrigin: num(100), Threshold: num(50), MinimumHosts: num(2), RequestCount: num(10)}
+	apart := local
+	apart.SplitLocalOrigin = false
+	reached := Outlier{Consecutive5xx: num(0), SplitLocalOrigin: true, EnforcingLocalOrigin: num(0),
+		SuccessRate: &SuccessRate{Enforcing: num(0), RequestCount: num(10)}}
+	unreached := reached
+	unreached.SuccessRate = &SuccessRate{Enforcing: num(0), RequestCount: num(10), EnforcingLocalOrigin: num(0)}
 	unenforced := rated()
 	unenforced.FailurePercentage.Enforcing = nil
 	for _, tc := range []struct {
@@ -100,6 +108,13 @@ func TestRatesEjectAtTheEndOfAnInterval(t *testing.T) {
 		{"failure percentage, no answer", rated(), LocalFailed, true},
 		{"failure percentage, canceled", rated(), Neutral, false},
 		{"failure percentage, no answer counts apart", split, LocalFailed, false},
+		{"failure percentage of local origin", local, LocalFailed, true},
+		{"failure percentage of local origin, failed", local, Failed, false},
+		{"failure percentage of local origin, canceled", local, Neutral, false},
+		{"failure percentage of local origin that is not apart", apart, LocalFailed, false},
+		{"success rate of local origin", reached, LocalFailed, true},
+		{"success rate of local origin, failed", reached, GatewayFailed, false},
+		{"success rate of local origin, not enforced", unreached, LocalFailed, false},
 		{"failure percentage is not enforced by default", unenforced, Failed, false},
 		{"success rate", success, Failed, true},
 		{"success rate, canceled", success, Neutral, false},

@@ -5,7 +5,8 @@ import "sync/atomic"
 // A record is what detection knows of one host.
 type record struct {
 	rows      [kinds]atomic.Uint32 // failures in a row
-	good, bad atomic.Uint64        // of the interval; counted only if the rules look at them
+	calls     counts               // of the interval; counted only if the rules look at them
+	reaches   counts               // where what no server answered counts apart: whether one did
 	out       atomic.Bool
 	ejections atomic.Uint64
 
@@ -15,6 +16,17 @@ type record struct {
 	until int64 // when it is to come back
 }
 
+// counts are what went well and badly.
+type counts struct{ good, bad atomic.Uint64 }
+
+// take takes out what was counted.
+func (c *counts) take(h *Host) tally { return tally{h, c.good.Swap(0), c.bad.Swap(0)} }
+
+func (c *counts) clear() {
+	c.good.Store(0)
+	c.bad.Store(0)
+}
+
 // note counts a result. It takes a lock only when the host has failed too often.
 func (h *Host) note(d *detection, r Result) {
 	c := &h.record
@@ -22,20 +34,26 @@ func (h *Host) note(d *detection, r Result) {
 	case r >= Neutral:
 		return
 	case r == LocalFailed && d.split:
+		if d.counting {
+			c.reaches.bad.Add(1)
+		}
 		h.strike(d, localError)
 		return
+	}
+	if d.counting && d.split {
+		c.reaches.good.Add(1)
 	}
 	c.clear(localError)
 	if r == Answered {
 		if d.counting {
-			c.good.Add(1)
+			c.calls.good.Add(1)
 		}
 		c.clear(anyError)
 		c.clear(gatewayError)
 		return
 	}
 	if d.counting {
-		c.bad.Add(1)
+		c.calls.bad.Add(1)
 	}
 	if r == Failed {
 		c.clear(gatewayError)
@@ -65,6 +83,6 @@ func (c *record) forget() {
 	for k := range kinds {
 		c.clear(k)
 	}
-	c.good.Store(0)
-	c.bad.Store(0)
+	c.calls.clear()
+	c.reaches.clear()
 }

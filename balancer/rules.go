@@ -12,6 +12,7 @@ type rules struct {
 	limits                       [kinds]limit
 	split, stay                  bool
 	success, failure             rate
+	localSuccess, localFailure   rate // with split
 }
 
 // A kind is a kind of failures in a row.
@@ -58,10 +59,20 @@ func newRules(o *Outlier) rules {
 		r.limits[localError] = newLimit(o.ConsecutiveLocalOrigin, o.EnforcingLocalOrigin, 100)
 	}
 	if s := o.SuccessRate; s != nil {
-		r.success = newRate(percent(s.Enforcing, 100), or(s.MinimumHosts, 5), or(s.RequestCount, 100), or(s.StdevFactor, 1900))
+		of := func(enforcing *uint32) rate {
+			return newRate(percent(enforcing, 100), or(s.MinimumHosts, 5), or(s.RequestCount, 100), or(s.StdevFactor, 1900))
+		}
+		if r.success = of(s.Enforcing); r.split {
+			r.localSuccess = of(s.EnforcingLocalOrigin)
+		}
 	}
 	if f := o.FailurePercentage; f != nil {
-		r.failure = newRate(percent(f.Enforcing, 0), or(f.MinimumHosts, 5), or(f.RequestCount, 50), percent(f.Threshold, 85))
+		of := func(enforcing *uint32) rate {
+			return newRate(percent(enforcing, 0), or(f.MinimumHosts, 5), or(f.RequestCount, 50), percent(f.Threshold, 85))
+		}
+		if r.failure = of(f.Enforcing); r.split {
+			r.localFailure = of(f.EnforcingLocalOrigin)
+		}
 	}
 	return r
 }
@@ -82,10 +93,17 @@ func newRate(enforcing, hosts, requests, bound uint32) rate {
 }
 
 // counts reports whether the calls of an interval are to be counted.
-func (r *rules) counts() bool { return r.success.enforcing > 0 || r.failure.enforcing > 0 }
+func (r *rules) counts() bool {
+	return r.success.enforcing > 0 || r.failure.enforcing > 0 || r.localSuccess.enforcing > 0 || r.localFailure.enforcing > 0
+}
 
-// room is how many of n hosts may be ejected at a time.
-func (r *rules) room(n int) int { return max(1, int(uint64(n)*uint64(r.maxEjection)/100)) }
+// room is how many of n hosts may be ejected at a time: one at least, where any may (gRFC A50).
+func (r *rules) room(n int) int {
+	if r.maxEjection == 0 {
+		return 0
+	}
+	return max(1, int(uint64(n)*uint64(r.maxEjection)/100))
+}
 
 // next is how often a host counts as ejected that is so once more: it stops where
 // being ejected again makes no difference, but for one (Envoy).

@@ -264,15 +264,18 @@ func TestOutliersAreUnderstood(t *testing.T) {
 		{`outlier_detection { enforcing_success_rate { } success_rate_minimum_hosts { value: 2 } failure_percentage_threshold { value: 3 } enforcing_failure_percentage { } }`, &balancer.Outlier{}, nil},
 		{`outlier_detection { enforcing_success_rate { } enforcing_failure_percentage { value: 5 } failure_percentage_threshold { value: 50 } }`,
 			&balancer.Outlier{FailurePercentage: &balancer.FailurePercentage{Enforcing: n(5), Threshold: n(50)}}, nil},
+		{`outlier_detection { enforcing_success_rate { } enforcing_local_origin_success_rate { value: 1 } enforcing_failure_percentage_local_origin { value: 1 } max_ejection_percent { } }`,
+			&balancer.Outlier{MaxEjectionPercent: n(0)}, nil}, // neither counts apart
+		{`outlier_detection { enforcing_success_rate { } split_external_local_origin_errors: true max_ejection_percent { } always_eject_one_host { value: true } }`,
+			&balancer.Outlier{MaxEjectionPercent: n(1), SplitLocalOrigin: true, SuccessRate: &balancer.SuccessRate{Enforcing: n(0)}}, nil},
 		// Istio's.
 		{`outlier_detection { consecutive_5xx { value: 7 } consecutive_gateway_failure { } enforcing_consecutive_gateway_failure { value: 100 } interval { seconds: 5 } base_ejection_time { seconds: 60 }
 			max_ejection_percent { value: 100 } enforcing_success_rate { } } common_lb_config { healthy_panic_threshold { value: 30 } }`, &balancer.Outlier{
 			Consecutive5xx: n(7), ConsecutiveGateway: n(0), EnforcingGateway: n(100), Interval: 5 * time.Second, BaseEjection: time.Minute,
 			MaxEjectionPercent: n(100), MinHealthPercent: 30}, nil},
 		{`outlier_detection { enforcing_success_rate { } max_ejection_time { seconds: 30 } split_external_local_origin_errors: true enforcing_local_origin_success_rate { value: 1 } enforcing_failure_percentage_local_origin { value: 1 }
-			successful_active_health_check_uneject_host { } } common_lb_config { healthy_panic_threshold { value: 12.5 } }`, &balancer.Outlier{MaxEjection: 30 * time.Second, SplitLocalOrigin: true, StayOut: true, MinHealthPercent: 13}, []string{
-			`cluster "c": outlier_detection.enforcing_local_origin_success_rate: not supported yet, has no effect`,
-			`cluster "c": outlier_detection.enforcing_failure_percentage_local_origin: not supported yet, has no effect`,
+			successful_active_health_check_uneject_host { } } common_lb_config { healthy_panic_threshold { value: 12.5 } }`, &balancer.Outlier{MaxEjection: 30 * time.Second, SplitLocalOrigin: true, StayOut: true, MinHealthPercent: 13,
+			SuccessRate: &balancer.SuccessRate{Enforcing: n(0), EnforcingLocalOrigin: n(1)}, FailurePercentage: &balancer.FailurePercentage{EnforcingLocalOrigin: n(1)}}, []string{
 			`cluster "c": common_lb_config.healthy_panic_threshold: 12.5 is rounded up`}},
 	} {
 		v, err := DecodeCluster(clusterText(t, `name: "c" type: EDS eds_cluster_config { eds_config { self {} } } `+c.text))

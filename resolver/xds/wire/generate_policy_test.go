@@ -418,9 +418,15 @@ func (g gen) outlier() *balancer.Outlier {
 		if enforcing := 1 + g.Uint32N(100); g.chance(2) {
 			o.SuccessRate.Enforcing = &enforcing
 		}
+		if o.SplitLocalOrigin {
+			o.SuccessRate.EnforcingLocalOrigin = below(101)
+		}
 	}
 	if enforcing := 1 + g.Uint32N(100); g.chance(2) {
 		o.FailurePercentage = &balancer.FailurePercentage{Enforcing: &enforcing, Threshold: below(101), MinimumHosts: below(9), RequestCount: below(9)}
+		if o.SplitLocalOrigin {
+			o.FailurePercentage.EnforcingLocalOrigin = below(101)
+		}
 	}
 	return o
 }

@@ -48,34 +48,42 @@ func decodeOutlier(p *place, m *clusterv3.OutlierDetection) *balancer.Outlier {
 	if o.MaxEjection > 0 && o.MaxEjection < base { // Envoy
 		p.refuse("max_ejection_time", "%v is less than the base_ejection_time %v", o.MaxEjection, base)
 	}
+	if o.MaxEjectionPercent != nil && *o.MaxEjectionPercent == 0 && m.GetAlwaysEjectOneHost().GetValue() {
+		o.MaxEjectionPercent = new(uint32(1)) // one host, of a hundred
+	}
 	rate := p.hundred("enforcing_success_rate", m.GetEnforcingSuccessRate())
 	local := p.hundred("enforcing_local_origin_success_rate", m.GetEnforcingLocalOriginSuccessRate())
-	if rate == nil || *rate > 0 {
+	if !o.SplitLocalOrigin {
+		local = new(uint32)
+	}
+	if rate == nil || *rate > 0 || local == nil || *local > 0 {
 		o.SuccessRate = &balancer.SuccessRate{
 			Enforcing:    rate,
 			MinimumHosts: optional(m.GetSuccessRateMinimumHosts()),
 			RequestCount: optional(m.GetSuccessRateRequestVolume()),
 			StdevFactor:  optional(m.GetSuccessRateStdevFactor()),
 		}
+		if o.SplitLocalOrigin {
+			o.SuccessRate.EnforcingLocalOrigin = local
+		}
 	}
 	failures := p.hundred("enforcing_failure_percentage", m.GetEnforcingFailurePercentage())
 	localFailures := p.hundred("enforcing_failure_percentage_local_origin", m.GetEnforcingFailurePercentageLocalOrigin())
 	threshold := p.hundred("failure_percentage_threshold", m.GetFailurePercentageThreshold())
-	if failures != nil && *failures > 0 {
+	if !o.SplitLocalOrigin {
+		localFailures = nil
+	}
+	if failures != nil && *failures > 0 || localFailures != nil && *localFailures > 0 {
 		o.FailurePercentage = &balancer.FailurePercentage{
 			Threshold:    threshold,
 			Enforcing:    failures,
 			MinimumHosts: optional(m.GetFailurePercentageMinimumHosts()),
 			RequestCount: optional(m.GetFailurePercentageRequestVolume()),
+
+			EnforcingLocalOrigin: localFailures,
 		}
 	}
 	p.keeps(m)
-	if o.SplitLocalOrigin && local != nil && *local > 0 {
-		p.warn("enforcing_local_origin_success_rate", "not supported yet, has no effect")
-	}
-	if o.SplitLocalOrigin && localFailures != nil && *localFailures > 0 {
-		p.warn("enforcing_failure_percentage_local_origin", "not supported yet, has no effect")
-	}
 	return o
 }
 
@@ -106,7 +114,7 @@ func encodeOutlier(m *clusterv3.Cluster, o *balancer.Outlier) {
 		BaseEjectionTime:   nonzero(o.BaseEjection),
 		MaxEjectionTime:    nonzero(o.MaxEjection),
 		MaxEjectionPercent: wrapped(o.MaxEjectionPercent),
-		AlwaysEjectOneHost: wrapperspb.Bool(true),
+		AlwaysEjectOneHost: wrapperspb.Bool(o.MaxEjectionPercent == nil || *o.MaxEjectionPercent > 0),
 
 		MaxEjectionTimeJitter: nonzero(o.EjectionJitter),
 
@@ -127,6 +135,7 @@ func encodeOutlier(m *clusterv3.Cluster, o *balancer.Outlier) {
 	d.EnforcingSuccessRate = wrapperspb.UInt32(0)
 	if s := o.SuccessRate; s != nil {
 		d.EnforcingSuccessRate = wrapped(s.Enforcing)
+		d.EnforcingLocalOriginSuccessRate = wrapped(s.EnforcingLocalOrigin)
 		d.SuccessRateMinimumHosts = wrapped(s.MinimumHosts)
 		d.SuccessRateRequestVolume = wrapped(s.RequestCount)
 		d.SuccessRateStdevFactor = wrapped(s.StdevFactor)
@@ -134,6 +143,7 @@ func encodeOutlier(m *clusterv3.Cluster, o *balancer.Outlier) {
 	if f := o.FailurePercentage; f != nil {
 		d.FailurePercentageThreshold = wrapped(f.Threshold)
 		d.EnforcingFailurePercentage = wrapped(f.Enforcing)
+		d.EnforcingFailurePercentageLocalOrigin = wrapped(f.EnforcingLocalOrigin)
 		d.FailurePercentageMinimumHosts = wrapped(f.MinimumHosts)
 		d.FailurePercentageRequestVolume = wrapped(f.RequestCount)
 	}
