@@ -30,6 +30,8 @@ type test struct {
 	needs    facts
 	weight   int
 	keys     []keys // choices of what a request has whenever the test holds; none if nothing is known
+	enough   keys   // one of them is enough for the test to hold surely, or, if it is on an inverted header, to fail
+	leaf     *leaf  // of a Condition without parts
 	of       []test
 	is       match.Matcher
 	any      bool // of Authentic: whoever it is
@@ -112,6 +114,7 @@ func (c *Condition) ready(depth int, f *faults) (t test) {
 		t.readyString(is, err, f)
 		t.whole = strings.Contains(is.Value, ";")
 		t.keys = keysOf(key{of: ofPath}, is)
+		t.enough = certain(key{of: ofPath}, is)
 	case PathFits:
 		t.needs = aPath
 		if c.Is.Kind != match.Exact || c.Is.IgnoreCase {
@@ -122,7 +125,7 @@ func (c *Condition) ready(depth int, f *faults) (t test) {
 			f.add("template %q: %w", c.Is.Value, err)
 		}
 		if t.whole = strings.Contains(c.Is.Value, ";"); t.template != nil {
-			t.keys = []keys{{{of: ofPath, kind: beginning, text: t.template.parts[0]}}}
+			t.keys = t.template.keys()
 		}
 	case Authentic:
 		t.any = c.Is.Value == "" && (c.Is.Kind == match.Exact || c.Is.Kind == match.Present)
@@ -130,8 +133,17 @@ func (c *Condition) ready(depth int, f *faults) (t test) {
 			t.domain = len(c.Is.Value)
 		}
 		t.readyString(c.Is, noRange(c.Is), f)
-		if !t.any {
-			t.keys = keysOf(key{of: ofPeer}, c.Is)
+		switch who := c.Is; {
+		case t.any:
+			t.enough = keys{{of: ofPeer, kind: beginning}}
+			t.keys = []keys{t.enough}
+		case t.domain > 0:
+			t.keys = keysOf(key{of: ofPeer}, who)
+			who.Value += "/"
+			t.enough = certain(key{of: ofPeer}, who)
+		default:
+			t.keys = keysOf(key{of: ofPeer}, who)
+			t.enough = certain(key{of: ofPeer}, who)
 		}
 	case SourceIn:
 		t.readyNet(c.Net, aSource, ofSource, f)
@@ -144,19 +156,28 @@ func (c *Condition) ready(depth int, f *faults) (t test) {
 		if t.low, t.high = c.Low, c.High; t.low > t.high {
 			f.add("port: %d is above %d", t.low, t.high)
 		}
-		t.keys = keysOfPorts(t.low, t.high)
+		if t.keys = keysOfPorts(t.low, t.high); t.keys != nil {
+			t.enough = t.keys[0]
+		}
 	case ServerName:
 		is := c.Is
 		is.IgnoreCase = is.IgnoreCase || is.Kind != match.Regex
 		t.readyString(is, noRange(is), f)
 		if is.Kind != match.Regex { // it is as the peer has written it
-			t.keys = keysOf(key{of: ofServerName}, match.String{Kind: is.Kind, Value: match.ToLower(is.Value)})
+			lower := match.String{Kind: is.Kind, Value: match.ToLower(is.Value)}
+			t.keys, t.enough = keysOf(key{of: ofServerName}, lower), certain(key{of: ofServerName}, lower)
 		}
 	case ClaimIs:
 		t.needs = aRequest
 		t.readyClaim(c, f)
 	default:
 		f.add("unknown kind of condition %d", c.Kind)
+	}
+	if len(c.Of) == 0 {
+		t.leaf = &leaf{
+			kind: c.Kind, is: c.Is, name: c.Name, path: strings.Join(c.Path, claimSeparator), net: c.Net, low: c.Low, high: c.High,
+			invert: c.Invert, missing: c.MissingAsEmpty, inList: c.InList,
+		}
 	}
 	if f.connection && t.needs&ofRequests != 0 && len(t.of) == 0 {
 		f.add("looks at requests, and a connection is none")
@@ -219,6 +240,7 @@ func gather(of []test, kind, in ConditionKind, what subject) []test {
 		}
 	}
 	one.keys = keysOfSet(what, one.set)
+	one.enough = one.keys[0]
 	return append(rest, one)
 }
 
@@ -248,7 +270,7 @@ func gatherNets(of []test, kind, in ConditionKind) []test {
 		}
 	}
 	nets := newNetworks(ranges)
-	one.nets, one.keys = &nets, []keys{union}
+	one.nets, one.keys, one.enough = &nets, []keys{union}, union
 	return append(rest, one)
 }
 
@@ -315,6 +337,7 @@ func (t *test) readyNet(p netip.Prefix, needs facts, of subject, f *faults) {
 	t.net = p.Masked()
 	t.mapped = t.net.Addr().Is6() && t.net.Contains(netip.AddrFrom16([16]byte{10: 0xff, 11: 0xff}))
 	t.keys = keysOfNet(of, t.net, t.mapped)
+	t.enough = t.keys[0][:1]
 }
 
 // holds asks the test.

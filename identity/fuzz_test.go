@@ -56,26 +56,59 @@ func agree(t *testing.T, d dice) bool {
 	if want := (oracle{strict: true}).allows(steps, r); got.Allowed != want {
 		t.Fatalf("%+v\n%+v %+v\n%+v, want allowed %v", steps, r, r.Header, got, want)
 	}
+	outRightly(t, withBars(g), r)
 	naive := withoutIndex(g).Check(t.Context(), r, nil, nil)
-	if naive.Allowed != got.Allowed || naive.Policy != got.Policy || naive.Reason != got.Reason || !slices.Equal(naive.Shadow, got.Shadow) {
-		t.Fatalf("%+v\n%+v\nby index: %+v\nwithout:  %+v", steps, r, got, naive)
+	for name, other := range map[string]*Gate{"by index": g, "by bars": withBars(g), "by grams": withGrams(g)} {
+		got := other.Check(t.Context(), r, nil, nil)
+		if naive.Allowed != got.Allowed || naive.Policy != got.Policy || naive.Reason != got.Reason || !slices.Equal(naive.Shadow, got.Shadow) {
+			t.Fatalf("%+v\n%+v %+v %v\n%s: %+v\nwithout:  %+v", steps, r, r.Header, r.Peer, name, got, naive)
+		}
 	}
 	return got.Allowed
 }
 
+// otherwise is the Gate with its rulesets changed.
+func otherwise(g *Gate, change func(*ruleset)) *Gate {
+	other := *g
+	other.steps = append([]step(nil), g.steps...)
+	for i := range other.steps {
+		rs := *other.steps[i].rules
+		rs.index, rs.bars = index{}, nil
+		change(&rs)
+		other.steps[i].rules = &rs
+	}
+	return &other
+}
+
 // withoutIndex is a Gate that asks all policies in their order.
 func withoutIndex(g *Gate) *Gate {
-	slow := *g
-	slow.steps = append([]step(nil), g.steps...)
-	for i := range slow.steps {
-		rs := *slow.steps[i].rules
-		rs.index = index{}
-		for p := range rs.policies {
-			rs.index.rest = append(rs.index.rest, int32(p))
+	return otherwise(g, func(rs *ruleset) { rs.index.rest = numbers(rs) })
+}
+
+// withBars is a Gate that asks all policies that are not out, and has bars for all that there can be bars for.
+func withBars(g *Gate) *Gate {
+	return otherwise(g, func(rs *ruleset) { rs.index.rest, rs.bars = numbers(rs), newBars(rs.policies, numbers(rs), 1) })
+}
+
+// withGrams is a Gate that looks into texts even for one policy.
+func withGrams(g *Gate) *Gate {
+	return otherwise(g, func(rs *ruleset) {
+		choices := choicesOf(rs.policies)
+		for i, some := range choices {
+			if n := slices.IndexFunc(some, func(ks keys) bool { return ks[0].kind == inside }); n >= 0 {
+				choices[i] = some[n:]
+			}
 		}
-		slow.steps[i].rules = &rs
+		rs.index = indexedBy(rs.policies, choices)
+		rs.index.finish()
+	})
+}
+
+func numbers(rs *ruleset) (all []int32) {
+	for i := range rs.policies {
+		all = append(all, int32(i))
 	}
-	return &slow
+	return all
 }
 
 // Each generated set of policies has an element in it that is unknown, or that can't be told of the request: the first has no Gate, and the

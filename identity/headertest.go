@@ -64,12 +64,16 @@ func (t *test) readyHeader(c *Condition, f *faults) {
 	}
 	t.readyString(is, err, f)
 	h.is = t.is
-	switch {
-	case h.invert:
-	case h.part == theAuthority:
-		t.keys = keysOf(key{of: ofAuthority}, is)
-	case h.part == aLine && !h.missing && !h.hop:
-		t.keys = keysOf(key{of: ofHeader, name: h.name.Lower}, is)
+	k := key{of: ofHeader, name: h.name.Lower}
+	if h.part == theAuthority {
+		k = key{of: ofAuthority}
+	}
+	if h.part == theMethod || h.part == thePath || h.hop {
+		return
+	}
+	t.enough = certain(k, is)
+	if !h.invert && !h.missing {
+		t.keys = keysOf(k, is)
 	}
 }
 

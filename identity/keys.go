@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"math/bits"
 	"net/netip"
 	"regexp/syntax"
 	"slices"
@@ -9,11 +10,10 @@ import (
 	"github.com/weftmesh/weft/internal/match"
 )
 
-// A key is what a request has whenever a test holds for it.
+// A key is something that a request can have: a text, how one begins or ends, a range that an address is in.
 type key struct {
 	of   subject
 	kind keyKind
-	port uint16
 	name string // of a header in lower case, or of a claim
 	text string
 	net  netip.Prefix
@@ -29,7 +29,7 @@ const (
 	ofServerName // in lower case
 	ofHeader
 	ofClaim
-	ofPort // whose keys are entire
+	ofPort // a number as an address, see portAddr
 	ofSource
 	ofClient
 	ofLocal
@@ -46,6 +46,7 @@ const (
 	beginning
 	ending
 	segment // between slashes; of peers alone, as who calls chooses how many segments a path has
+	inside  // a gram, anywhere
 	within  // of addresses
 )
 
@@ -57,7 +58,8 @@ type keys []key
 
 const (
 	mostKeys  = 512 // how many keys a policy is worth
-	mostPorts = 64  // how many of them a range of ports is worth
+	gram      = 4   // bytes of a text that keys are made of which can be anywhere in it
+	mostGrams = 32  // of one text
 )
 
 // keysOfAny are the choices there are for tests one of which holds.
@@ -100,15 +102,23 @@ func keysOfNet(of subject, net netip.Prefix, mapped bool) []keys {
 	return []keys{ks}
 }
 
+// keysOfPorts are of the ranges that ports from low to high fall into, each of which is of a power of two.
 func keysOfPorts(low, high uint16) []keys {
-	if low > high || high-low >= mostPorts {
+	if low > high {
 		return nil
 	}
 	var ks keys
-	for i := range high - low + 1 {
-		ks = append(ks, key{of: ofPort, port: low + i})
+	for port, end := uint32(low), uint32(high)+1; port < end; {
+		size := min(bits.TrailingZeros32(port|1<<16), bits.Len32(end-port)-1)
+		ks = append(ks, key{of: ofPort, kind: within, net: netip.PrefixFrom(portAddr(uint16(port)), 32-size)})
+		port += 1 << size
 	}
 	return []keys{ks}
+}
+
+// portAddr is an address that stands for a port, so that ranges of ports are found as those of addresses are.
+func portAddr(port uint16) netip.Addr {
+	return netip.AddrFrom4([4]byte{2: byte(port >> 8), 3: byte(port)})
 }
 
 // keysOf are the choices there are for a string, the best first. k is what else a key has.
@@ -127,7 +137,7 @@ func keysOf(k key, is match.String) (out []keys) {
 		k.kind = ending
 		return []keys{{k}}
 	case match.Contains:
-		return keysWithin(k.of, is.Value)
+		return append(keysWithin(k.of, is.Value), gramsOf(k, is.Value)...)
 	case match.Regex:
 		return keysOfRegex(k, is.Value)
 	}
@@ -157,6 +167,7 @@ func keysOfRegex(k key, expr string) (out []keys) {
 	if re.Op == syntax.OpConcat {
 		parts = re.Sub
 	}
+	var grams []keys
 	for i, part := range parts {
 		if part.Op != syntax.OpLiteral || part.Flags&syntax.FoldCase != 0 {
 			continue
@@ -169,6 +180,28 @@ func keysOfRegex(k key, expr string) (out []keys) {
 		if k.kind = beginning; i == 0 {
 			out = append(out, keys{k})
 		}
+		grams = append(grams, gramsOf(k, k.text)...)
+	}
+	return append(out, grams...)
+}
+
+// gramsOf are the last grams of a text, each of which is wherever the text is.
+func gramsOf(k key, text string) (out []keys) {
+	k.kind = inside
+	for end := len(text); end >= gram && len(out) < mostGrams; end-- {
+		k.text = text[end-gram : end]
+		out = append(out, keys{k})
 	}
 	return out
+}
+
+// certain are keys of a string such that whatever has one of them fulfils it; none if nothing is that simple. k is what else a key has.
+func certain(k key, is match.String) keys {
+	if is.Kind != match.Exact && is.Kind != match.Prefix && is.Kind != match.Suffix {
+		return nil
+	}
+	for _, only := range keysOf(k, is) {
+		return only
+	}
+	return nil
 }

@@ -13,6 +13,7 @@ type ruleset struct {
 	tree     *tree
 	needs    facts
 	index    index
+	bars     *bars  // nil if there is nothing to be gained
 	none     string // the reason if no policy allows
 }
 
@@ -67,6 +68,7 @@ func (r *Rules) ready(where string, f *faults) *ruleset {
 		rs.policies = append(rs.policies, p)
 	}
 	rs.index = indexed(rs.policies)
+	rs.bars = newBars(rs.policies, rs.index.crowds, fewestWant)
 	limit(rs.index.dearest, f)
 	return rs
 }
@@ -161,18 +163,24 @@ func (rs *ruleset) find(s *sight, perhaps bool) *policy {
 	if rs.needs&^s.known != 0 {
 		return rs.search(s, perhaps)
 	}
+	var out ruledOut
+	if rs.bars != nil {
+		rs.bars.rule(s, perhaps, &out)
+	}
 	first := len(rs.policies)
-	told := rs.index.lead(s, func(some []int32) {
+	ask := func(some []int32) {
 		for _, i := range some {
 			if int(i) >= first {
 				return
 			}
-			if rs.policies[i].names(s, perhaps) {
+			if !out.has(i) && rs.policies[i].names(s, perhaps) {
 				first = int(i)
 				return
 			}
 		}
-	})
+	}
+	told := rs.index.lead(s, false, ask)
+	ask(rs.index.rest)
 	switch {
 	case !told:
 		return rs.search(s, perhaps)

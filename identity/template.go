@@ -102,6 +102,19 @@ func isVariable(name string) bool {
 	return name != ""
 }
 
+// keys are the choices of what a path has that fits.
+func (t *template) keys() []keys {
+	last := t.parts[len(t.parts)-1]
+	out := []keys{{{of: ofPath, kind: beginning, text: t.parts[0]}}}
+	if last != "" {
+		out = append(out, keys{{of: ofPath, kind: ending, text: last}})
+	}
+	for _, text := range t.parts {
+		out = append(out, gramsOf(key{of: ofPath}, text)...)
+	}
+	return out
+}
+
 // fits reports whether a path, in normal form, fits. As a star ends where the next text begins at the earliest, which begins with a slash
 // unless it is the last, no place is looked at twice.
 func (t *template) fits(path string) bool {
