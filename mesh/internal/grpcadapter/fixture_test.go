@@ -273,7 +273,7 @@ func await(tb testing.TB, cc *grpc.ClientConn, want connectivity.State) {
 // soon is a context for what must not take long.
 func soon(tb testing.TB) context.Context {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(tb.Context(), 30*time.Second)
 	tb.Cleanup(cancel)
 	return ctx
 }

@@ -90,19 +90,23 @@ func mute(stop <-chan struct{}) *backend {
 	}
 }
 
+// long is the time of a try: enough for a server that answers, on a machine that is busy.
+const long = time.Second
+
 // bounded gives each try so long.
 func bounded(n uint32) resilience.Policy {
 	return resilience.Policy{Retry: resilience.Retry{
-		Attempts: n, On: resilience.OnReset, Unguarded: true, TryTimeout: 250 * time.Millisecond, Base: time.Microsecond,
+		Attempts: n, On: resilience.OnReset, Unguarded: true, TryTimeout: long, Base: time.Microsecond,
 	}}
 }
 
 func TestTryTimeout(t *testing.T) {
 	stop := make(chan struct{})
 	a, b := mute(stop).serve(t), (&backend{name: "b"}).serve(t)
-	defer close(stop)
+	t.Cleanup(func() { close(stop) })
 	for name, call := range kinds {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			t.Parallel()
 			r := &moving{}
 			r.endpoints(bounded(4), a.addr, b.addr)
 			c := pb.NewTestServiceClient(mesh(t, r))
@@ -142,7 +146,7 @@ func TestTryTimeoutEndsWithTheFirstAnswer(t *testing.T) {
 			if _, err := s.Recv(); err != nil {
 				t.Fatalf("%d retries: %v", retries, err)
 			}
-			timer := time.NewTimer(200 * time.Millisecond)
+			timer := time.NewTimer(long * 2 / 5)
 			<-timer.C
 		}
 		if err := s.CloseSend(); err != nil {

@@ -250,11 +250,13 @@ func TestCompressionIsAsWithoutTheMesh(t *testing.T) {
 
 func TestCancelEndsTheAttempt(t *testing.T) {
 	each(t, func(t *testing.T, w wire) {
-		left := make(chan struct{}, 2)
+		left, reached := make(chan struct{}, 2), make(chan struct{})
 		m := w.to(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/body" {
 				io.WriteString(w, "begin")
 				http.NewResponseController(w).Flush()
+			} else {
+				close(reached)
 			}
 			<-r.Context().Done()
 			left <- struct{}{}
@@ -278,15 +280,30 @@ func TestCancelEndsTheAttempt(t *testing.T) {
 			t.Errorf("read after cancel: %v", err)
 		}
 
-		ctx, cancel = context.WithTimeout(context.Background(), 300*time.Millisecond)
-		defer cancel()
-		_, err := m.RoundTrip(request(t, "GET", "http://payments/header", nil).WithContext(ctx))
+		_, err := m.RoundTrip(request(t, "GET", "http://payments/header", nil).WithContext(overdueFrom{context.Background(), reached}))
 		<-left
 		var e *engine.Error
 		if !errors.As(err, &e) || e.Kind != engine.Deadline || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("deadline before the header: %v", err)
 		}
 	})
+}
+
+// overdueFrom is a context whose deadline passes when from is closed.
+type overdueFrom struct {
+	context.Context
+	from <-chan struct{}
+}
+
+func (o overdueFrom) Done() <-chan struct{} { return o.from }
+
+func (o overdueFrom) Err() error {
+	select {
+	case <-o.from:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
 }
 
 func TestRouteTimeoutCoversTheBody(t *testing.T) {
@@ -296,7 +313,7 @@ func TestRouteTimeoutCoversTheBody(t *testing.T) {
 			http.NewResponseController(w).Flush()
 			<-r.Context().Done()
 			panic(http.ErrAbortHandler) // returning would end the body well
-		}), resilience.Policy{Timeout: 1500 * time.Millisecond})
+		}), resilience.Policy{Timeout: 3 * time.Second})
 		_, err := io.ReadAll(m.do(request(t, "GET", "http://payments/", nil)).Body)
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("read: %v", err)

@@ -158,7 +158,7 @@ func talk(t *testing.T, c net.Conn) {
 
 func TestConnectionCountsUntilItIsClosed(t *testing.T) {
 	e, m := newEngine(t)
-	m.set(resolver.Cluster{}, resilience.Policy{Timeout: time.Second}, echo(t, nil))
+	m.set(resolver.Cluster{}, resilience.Policy{Timeout: time.Minute}, echo(t, nil))
 	ctx, cancel := context.WithCancel(context.Background())
 	c, err := Dial(ctx, e, "tcp", "ledger")
 	if err != nil {
