@@ -66,6 +66,7 @@ func TestPolicyFindings(t *testing.T) {
 		{"faults of nobody", faulty("delay: {fixedDelay: 5s}, abort: {httpStatus: 503}"), []string{
 			"warning" + fault + "delay: no call is delayed without a percentage (Istio)",
 			"warning" + fault + "abort: no call is aborted without a percentage (Istio)"}},
+		{"no answer to abort with", faulty("abort: {percentage: {value: 1}}"), []string{"warning" + fault + "abort: has no effect without httpStatus or grpcStatus"}},
 		{"no delay", faulty("delay: {percentage: {value: 1}}"), []string{"warning" + fault + "delay: has no effect without fixedDelay"}},
 		{"unfit for faults", faulty("delay: {percentage: {value: 101}, fixedDelay: 0s}, abort: {percentage: {value: -1}, httpStatus: 600}"), []string{
 			"error" + fault + "delay.percentage.value: 101 is neither 0 nor within 0.0001 to 100",
@@ -83,7 +84,7 @@ func TestPolicyFindings(t *testing.T) {
 			"warning" + pool + "tcp.tcpKeepalive: has no effect: the keepalive of Go or of the system holds",
 			"warning" + pool + "tcp.idleTimeout: has no effect: a TCP connection is the process's own, which closes it",
 			"warning" + pool + "tcp.maxConnectionDuration: has no effect: no connection is closed for its age"}},
-		{"rest of an HTTP pool", destination("connectionPool: {http: {idleTimeout: 1s, maxRequestsPerConnection: 0, h2UpgradePolicy: UPGRADE, useClientProtocol: true, maxConcurrentStreams: 1, http2KeepAlive: {interval: 1s}}}"), []string{
+		{"rest of an HTTP pool", destination("connectionPool: {http: {idleTimeout: 1s, maxRequestsPerConnection: 0, h2UpgradePolicy: UPGRADE, useClientProtocol: false, maxConcurrentStreams: 1, http2KeepAlive: {interval: 1s, timeout: 1s}}}"), []string{
 			"warning" + pool + "http.idleTimeout: has no effect: HTTP connections without calls are closed after 90s, gRPC's stay; for calls on which nothing is sent, there is TrafficPolicy's idleTimeout",
 			"warning" + pool + "http.maxRequestsPerConnection: has no effect: a connection takes any number of requests",
 			"warning" + pool + "http.h2UpgradePolicy: has no effect: a port speaks HTTP/2 if its protocol is HTTP2 or GRPC, or by TLS",
@@ -117,6 +118,7 @@ func TestPolicyFindings(t *testing.T) {
 
 		{"budget", destination("retryBudget: {percent: 12.5, minRetryConcurrency: 2}"), nil},
 		{"budget of an interval", destination("retryBudget: {budgetInterval: 1s}"), nil},
+		{"budgets of no time", destination("retryBudget: {budgetInterval: -1s}"), []string{"error" + budget + "budgetInterval: -1s is shorter than 1ms"}},
 		{"more retries than calls", destination("retryBudget: {percent: 101}"), []string{"error" + budget + "percent: 101 is out of range: 0 to 100"}},
 		{"no number", destination("retryBudget: {percent: .nan}"), []string{"error" + budget + `percent: must be a number, not ".nan"`}},
 		{"endless", destination("retryBudget: {percent: 1e999}"), []string{"error" + budget + `percent: must be a number, not "1e999"`}},
