@@ -84,7 +84,7 @@ func TestPolicyFindings(t *testing.T) {
 			"warning" + pool + "tcp.tcpKeepalive: has no effect: the keepalive of Go or of the system holds",
 			"warning" + pool + "tcp.idleTimeout: has no effect: a TCP connection is the process's own, which closes it",
 			"warning" + pool + "tcp.maxConnectionDuration: has no effect: no connection is closed for its age"}},
-		{"rest of an HTTP pool", destination("connectionPool: {http: {idleTimeout: 1s, maxRequestsPerConnection: 0, h2UpgradePolicy: UPGRADE, useClientProtocol: false, maxConcurrentStreams: 1, http2KeepAlive: {interval: 1s, timeout: 1s}}}"), []string{
+		{"rest of an HTTP pool", destination("connectionPool: {http: {idleTimeout: 1s, maxRequestsPerConnection: 0, h2UpgradePolicy: UPGRADE, useClientProtocol: true, maxConcurrentStreams: 1, http2KeepAlive: {interval: 1s}}}"), []string{
 			"warning" + pool + "http.idleTimeout: has no effect: HTTP connections without calls are closed after 90s, gRPC's stay; for calls on which nothing is sent, there is TrafficPolicy's idleTimeout",
 			"warning" + pool + "http.maxRequestsPerConnection: has no effect: a connection takes any number of requests",
 			"warning" + pool + "http.h2UpgradePolicy: has no effect: a port speaks HTTP/2 if its protocol is HTTP2 or GRPC, or by TLS",
