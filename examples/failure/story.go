@@ -151,7 +151,8 @@ func (d *director) tell(ctx context.Context, troubles []trouble) (held bool, err
 	held = true
 	for _, t := range troubles {
 		d.Say("")
-		d.Say("%s", strings.ToUpper(t.title[:1])+t.title[1:]+".")
+		d.Say("%s: first without a policy, then with policies/%s.yaml.", strings.ToUpper(t.title[:1])+t.title[1:], t.name)
+		d.Say("%s", head)
 		for _, with := range []bool{false, true} {
 			r, err := d.meet(ctx, t, with, each)
 			if err != nil {
