@@ -60,6 +60,8 @@ func (l *labels) outbound(c *engine.Call, out resilience.Outcome, err error) met
 	if e, ok := errors.AsType[*engine.Error](err); ok {
 		if s.code, s.flags = refusal(e); c.Marks().Has(engine.FellBack) {
 			s.code = out.Status // what the caller got; the flags say why
+		} else if c.Protocol == engine.GRPC {
+			s.grpc, s.status = true, statusOf(e.Kind)
 		}
 	} else if out.Err != nil {
 		s.flags = broken(out.Cause)
@@ -170,6 +172,21 @@ func refusal(e *engine.Error) (code int, flags string) {
 	return 0, "-"
 }
 
+// statusOf is the gRPC status that a caller gets where the mesh got no answer.
+func statusOf(k engine.Kind) uint32 {
+	switch k {
+	case engine.Canceled:
+		return 1 // CANCELLED
+	case engine.Deadline:
+		return 4 // DEADLINE_EXCEEDED
+	case engine.Denied:
+		return 7 // PERMISSION_DENIED
+	case engine.RateLimited:
+		return 8 // RESOURCE_EXHAUSTED
+	}
+	return 14 // UNAVAILABLE
+}
+
 func (l *labels) option(s series) metric.MeasurementOption {
 	if o, ok := l.known.Load(s); ok {
 		return o.(metric.MeasurementOption)
@@ -226,9 +243,9 @@ func workloadOf(l map[string]string) Workload {
 	return w
 }
 
-// responseCode is 200 for every gRPC answer: its status has a label of its own.
+// responseCode is 200 for every gRPC answer: its status has a label of its own. Who gave up got none.
 func (s series) responseCode() int {
-	if s.grpc && s.code == 0 {
+	if s.grpc && s.code == 0 && (s.inbound || !strings.HasPrefix(s.flags, "DC")) {
 		return 200
 	}
 	return s.code
