@@ -121,7 +121,9 @@ func TestBarsAreBounded(t *testing.T) {
 // The ranges that keys of ports are of hold these ports and no others.
 func TestKeysOfPorts(t *testing.T) {
 	d := random(1)
-	few := func() uint16 { return one(d, 0, 1, 2, 3, 4, 80, 1023, 1024, 32767, 32768, 65534, 65535, uint16(d(1<<16))) }
+	few := func() uint16 {
+		return one(d, 0, 1, 2, 3, 4, 80, 1023, 1024, 32767, 32768, 65534, 65535, uint16(d(1<<16)))
+	}
 	for range 1_000 {
 		low, high := few(), few()
 		for _, port := range []uint16{low - 1, low, low + 1, high - 1, high, high + 1, few()} {

@@ -80,7 +80,9 @@ func (d dice) shopper(i int) *Request {
 		}
 	}
 	sometimes(func() { r.Path = fmt.Sprintf("/shop.v1.Service%d/Method", i) })
-	sometimes(func() { r.Path = one(d, fmt.Sprintf("/shop/Service%d/Method", i), fmt.Sprintf("/shop.v1.Service/%03d", i), fmt.Sprintf("/a/Method%d", i)) })
+	sometimes(func() {
+		r.Path = one(d, fmt.Sprintf("/shop/Service%d/Method", i), fmt.Sprintf("/shop.v1.Service/%03d", i), fmt.Sprintf("/a/Method%d", i))
+	})
 	sometimes(func() { r.Method = one(d, "POST", fmt.Sprint("DO", i)) })
 	sometimes(func() { r.Path += one(d, ";v=1", ";v=1", strings.Repeat("x", longestText)) })
 	sometimes(func() { r.Authority = fmt.Sprintf("shop-%d.com", i) })
@@ -93,7 +95,9 @@ func (d dice) shopper(i int) *Request {
 	}
 	sometimes(func() { r.Source = netip.AddrPortFrom(d.near(i), 1) })
 	sometimes(func() { r.Client = d.near(i) })
-	sometimes(func() { r.Local = netip.AddrPortFrom(d.near(i), one(d, uint16(10000+i), 80, 443, 65000, uint16(20000+i-1+d(4)))) })
+	sometimes(func() {
+		r.Local = netip.AddrPortFrom(d.near(i), one(d, uint16(10000+i), 80, 443, 65000, uint16(20000+i-1+d(4))))
+	})
 	h := lines{"x-tenant": nil}
 	for range d(3) {
 		h["x-tenant"] = append(h["x-tenant"], one(d, "nobody", fmt.Sprint("tenant-", i), fmt.Sprintf("a, tenant-%d-x", i), fmt.Sprintf("tenant-%d-x;q=1", i), ""))

@@ -58,7 +58,7 @@ type keys []key
 
 const (
 	mostKeys  = 512 // how many keys a policy is worth
-	gram      = 4   // bytes of a text that keys are made of which can be anywhere in it
+	gram      = 3   // bytes of a text that keys are made of which can be anywhere in it
 	mostGrams = 32  // of one text
 )
 

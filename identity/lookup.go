@@ -28,7 +28,7 @@ type claimPath struct {
 }
 
 // longestText is how much of a text is looked up by its grams. To a longer one all of them lead.
-const longestText = 1 << 10
+const longestText = 1 << 8
 
 // add leads from each of ks to the i-th policy. Policies are added in their order.
 func (x *lookup) add(ks keys, i int32) {
