@@ -36,13 +36,13 @@ func plainQuery(raw, space string) string {
 	value := false // behind the "=" of a parameter
 	for i := 0; i < len(raw); i++ {
 		c := raw[i]
-		switch {
-		case c == '+' || c == ' ':
+		switch c {
+		case '+', ' ':
 			b = append(b, space...)
 			continue
-		case c == '&':
+		case '&':
 			value = false
-		case c == '=':
+		case '=':
 			value = true
 		}
 		if c != '%' || i+2 >= len(raw) || !isHex(raw[i+1]) || !isHex(raw[i+2]) {

@@ -39,13 +39,14 @@ type Attack struct {
 	Want Want
 	Sees string // the path that the handler sees, where it does; empty is any
 
-	Path   string // with the query; "/ok", and "/shop.Shop/Read" of gRPC, if empty
-	Method string // GET, and POST of gRPC, if empty
-	Host   string // "shop" if empty
-	Scheme string // of HTTP/2
-	Header [][2]string
-	Raw    string      // all of an HTTP/1 request, instead of that
-	Pseudo [][2]string // of HTTP/2, after the usual ones; a value "-" takes one away
+	Path    string // with the query; "/ok", and "/shop.Shop/Read" of gRPC, if empty
+	Method  string // GET, and POST of gRPC, if empty
+	Host    string // "shop" if empty
+	Scheme  string // of HTTP/2
+	Header  [][2]string
+	Raw     string      // all of an HTTP/1 request, instead of that
+	Pseudo  [][2]string // of HTTP/2, after the usual ones; a value "-" takes one away
+	Trailer [][2]string // of HTTP/2, behind a body
 }
 
 // Name is what the table calls the attack.

@@ -130,3 +130,24 @@ func (l *lockedBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// Trailers of gRPC's callers are no headers, and no second request (B17).
+func TestB17TrailersOfGRPC(t *testing.T) {
+	g := serve(t, strictly(policies()))
+	alice := g.ca.Source(aliceID)
+	if o := g.attack(&Attack{Path: "/shop.Team/Plan", Header: [][2]string{{"x-team", "blue"}}}, GRPC, alice); o.Reached != 1 {
+		t.Errorf("the team: %+v", o)
+	}
+	for name, a := range map[string]*Attack{
+		"ALLOW: the team": {Path: "/shop.Team/Plan", Trailer: [][2]string{{"x-team", "blue"}}},
+		"a path":          {Path: "/shop.Vault/Open", Trailer: [][2]string{{":path", "/shop.Shop/Read"}}},
+		"a host":          {Host: "secret.com", Trailer: [][2]string{{"host", "shop"}}},
+	} {
+		if o := g.attack(a, GRPC, alice); o.Reached != 0 {
+			t.Errorf("%s: %+v", name, o)
+		}
+	}
+	if o := g.attack(&Attack{Method: "POST", Path: "/admin", Trailer: [][2]string{{":path", "/ok"}}}, HTTP2, alice); o.Reached != 0 {
+		t.Errorf("a path by HTTP/2: %+v", o)
+	}
+}

@@ -18,6 +18,7 @@ var (
 //
 //   - DENY the paths /admin, /admin/* and /user/profile, and the method /shop.Vault/Open
 //   - DENY the header x-role: admin, and X-Tier: gold, written like that
+//   - DENY the method DELETE where the path is /items
 //   - DENY the host secret.com
 //   - DENY a query with admin=1
 //   - DENY the path /local to 127.0.0.0/8
@@ -25,7 +26,9 @@ var (
 //   - ALLOW these to who has x-team: blue
 func Rows() []Attack {
 	var all []Attack
-	for _, some := range [][]Attack{paths(), methods(), hosts(), queries(), headers(), encodings(), bodies()} {
+	for _, some := range [][]Attack{
+		paths(), targets(), verbs(), methods(), services(), hosts(), authorities(), queries(), parameters(), headers(), roles(), encodings(), framings(), bodies(), trailers(),
+	} {
 		all = append(all, some...)
 	}
 	return all

@@ -2,6 +2,7 @@ package attacks
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/weftmesh/weft/identity"
@@ -18,11 +19,25 @@ func policies() identity.Guard {
 		step("deny", identity.Deny,
 			policy("paths", path(exactly("/admin")), path(prefix("/admin/")), path(exactly("/user/profile")), path(exactly("/shop.Vault/Open"))),
 			policy("roles", header("x-role", "admin"), header("X-Tier", "gold")),
+			policy("verbs", all(path(exactly("/items")), header(":method", "DELETE"))),
 			policy("hosts", header(":authority", "secret.com")),
 			policy("queries", identity.Condition{Kind: identity.HeaderIs, Name: ":path", Is: match.String{Kind: match.Regex, Value: `.*[?&]admin=1(&.*)?`}}),
 			local),
 		step("allow", identity.Allow, policy("others", not(team)), policy("team", all(team, header("x-team", "blue")))),
 	}}
+}
+
+// The table knows attacks by their names.
+func TestNamesOfRows(t *testing.T) {
+	seen := map[string]bool{}
+	rows := Rows()
+	for i := range rows {
+		a := &rows[i]
+		if name := a.Name(); seen[name] || strings.Contains(name, " (") {
+			t.Errorf("%s: there are two, or it has a bracket", name)
+		}
+		seen[a.Name()] = true
+	}
 }
 
 // Every attack on a server of the mesh, over mutual TLS by a caller whom it knows.

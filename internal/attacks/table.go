@@ -59,8 +59,8 @@ func (r Results) Check(file, column string, update bool) error {
 	}
 	was := cellsOf(old)
 	var b strings.Builder
-	b.WriteString(row(columns...) + "|" + strings.Repeat("---|", len(columns)) + "\n")
 	attacks := Rows()
+	sums := make([]sum, len(columns))
 	for i := range attacks {
 		a := &attacks[i]
 		cells := []string{a.ID, a.What + " (" + on(a.On) + ")", "–", "–", "–"}
@@ -71,15 +71,34 @@ func (r Results) Check(file, column string, update bool) error {
 			cells[at] = r[a.Name()]
 		}
 		b.WriteString(row(cells...))
+		for c := range sums {
+			sums[c].add(a, cells[c])
+		}
 	}
-	if b.String() == old {
+	found := row(columns...) + "|" + strings.Repeat("---|", len(columns)) + "\n" + row("", "forms that no handler is to see: how many of those tried were seen", sums[2].String(), sums[3].String(), sums[4].String()) + b.String()
+	if found == old {
 		return nil
 	}
 	if !update {
-		return fmt.Errorf("attacks: column %q of %s is not what the test found; go test -update writes it:\n%s", column, file, b.String())
+		return fmt.Errorf("attacks: column %q of %s is not what the test found; go test -update writes it:\n%s", column, file, found)
 	}
-	return os.WriteFile(file, []byte(before+tableBegins+b.String()+tableEnds+after), 0o644) //nolint:gosec // a page for everybody
+	return os.WriteFile(file, []byte(before+tableBegins+found+tableEnds+after), 0o644) //nolint:gosec // a page for everybody
 }
+
+// A sum is how many forms of a column reached a handler that must not have.
+type sum struct{ tried, reached int }
+
+func (s *sum) add(a *Attack, cell string) {
+	if a.Want != Blocked || cell == "–" {
+		return
+	}
+	s.tried++
+	if strings.Contains(cell, "**reached**") {
+		s.reached++
+	}
+}
+
+func (s *sum) String() string { return fmt.Sprintf("%d of %d", s.reached, s.tried) }
 
 func on(wires []Wire) string {
 	names := make([]string, 0, len(wires))

@@ -40,11 +40,16 @@ func (a *Attack) sendHTTP2(w Wire, c net.Conn) string {
 	if err != nil {
 		return "closed"
 	}
-	if err := s.Headers(1, w != GRPC, a.fields(w)...); err != nil {
+	trailed := len(a.Trailer) > 0
+	if err := s.Headers(1, w != GRPC && !trailed, a.fields(w)...); err != nil {
 		return "closed"
 	}
-	if w == GRPC {
-		_ = s.WriteData(1, true, make([]byte, 5)) // an empty message; if it fails so does what follows
+	// If it fails so does what follows.
+	if w == GRPC || trailed {
+		_ = s.WriteData(1, !trailed, make([]byte, 5)) // an empty message
+	}
+	if trailed {
+		_ = s.Headers(1, true, a.Trailer...)
 	}
 	return s.Answer(1)
 }
