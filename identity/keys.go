@@ -6,6 +6,7 @@ import (
 	"regexp/syntax"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/weftmesh/weft/internal/match"
 )
@@ -169,8 +170,8 @@ func keysOfRegex(k key, expr string) (out []keys) {
 	}
 	var grams []keys
 	for i, part := range parts {
-		if part.Op != syntax.OpLiteral || part.Flags&syntax.FoldCase != 0 {
-			continue
+		if part.Op != syntax.OpLiteral || part.Flags&syntax.FoldCase != 0 || slices.Contains(part.Rune, utf8.RuneError) {
+			continue // utf8.RuneError is matched by all bytes that are not of UTF-8
 		}
 		k.text = string(part.Rune)
 		out = append(out, keysWithin(k.of, k.text)...)

@@ -225,6 +225,8 @@ func TestConditions(t *testing.T) {
 		{"of the connection, HTTP", header("te", exact("trailers")), has("te", "trailers"), holds},
 		{"of the connection, gRPC (A41)", header("te", exact("trailers")), grpc("te", "trailers"), fails},
 
+		{"what is not UTF-8", header("x-a", regex("a\ufffd.*")), has("x-a", "a\xffb"), holds},
+
 		// Peers.
 		{"whoever", peer(match.String{}), id("spiffe://prod/a"), holds},
 		{"whoever, plaintext", peer(match.String{}), from(nil), fails},
