@@ -34,9 +34,11 @@ type Connection struct {
 	names   []string     // by which the peer may be revoked: its identity and the serial numbers of its certificates
 	kin     bool         // the peer is of this process's own trust domain
 	cert    string       // what x-forwarded-client-cert says of the peer
-	calls   atomic.Int64 // that are being served on it
+	calls   underway     // that are being served on it
+	active  atomic.Int64 // how many these are
 	streams atomic.Int64 // of these, those that last as long as the peers like
 	since   atomic.Int64 // when it was asked to end, in UnixNano; 0 if it was not
+	barred  atomic.Bool  // and not for what it is, but for who the peer is: no call on it may go on
 	moved   uint64       // what Moved was when it was last looked at; of the sweep alone
 	noted   atomic.Bool  // as one over plaintext that is told of
 	used    atomic.Int64 // when the last call came over plaintext, in UnixNano; 0 if none did
@@ -47,7 +49,7 @@ func (c *Connection) Leaving() bool { return c != nil && c.since.Load() != 0 }
 
 // begin counts a call in.
 func (c *Connection) begin(stream bool) {
-	c.calls.Add(1)
+	c.active.Add(1)
 	if !c.Peer.Secure() {
 		c.used.Store(time.Now().UnixNano())
 	}
@@ -61,13 +63,13 @@ func (c *Connection) end(stream bool) {
 	if stream {
 		c.streams.Add(-1)
 	}
-	c.calls.Add(-1)
+	c.active.Add(-1)
 }
 
 // inUse is when a plaintext connection was last used. One that carries no calls is in use as long as it lasts.
 func (c *Connection) inUse(now time.Time) time.Time {
 	used := c.used.Load()
-	if used == 0 || c.calls.Load() > 0 {
+	if used == 0 || c.active.Load() > 0 {
 		return now
 	}
 	return time.Unix(0, used)
@@ -78,6 +80,8 @@ const (
 	// no streams may take longest.
 	lingering = time.Second
 	longest   = 30 * time.Second
+	// farewell is how long one may take that is barred, for who called to learn it.
+	farewell = 250 * time.Millisecond
 	// glance is how often that is looked at. A connection without calls on which nothing was sent meanwhile is quiet.
 	glance = 50 * time.Millisecond
 )
@@ -99,10 +103,16 @@ func (c *Connection) dismiss(now time.Time) {
 // overdue reports whether a connection that was asked to end has to. It is asked once a glance.
 func (c *Connection) overdue(now time.Time) bool {
 	waited := now.Sub(time.Unix(0, c.since.Load()))
-	calls, moved := c.calls.Load(), c.Moved()
+	calls, moved := c.active.Load(), c.Moved()
 	quiet := calls == 0 && moved == c.moved
 	c.moved = moved
-	return quiet || waited >= lingering && c.streams.Load() == calls || waited >= longest
+	switch {
+	case c.barred.Load():
+		return quiet || waited >= farewell
+	case c.streams.Load() == calls:
+		return quiet || waited >= lingering
+	}
+	return quiet || waited >= longest
 }
 
 // describe notes what does not change as long as the connection lasts. own is the identity of this process, which may be zero.

@@ -32,7 +32,8 @@ type Inbound struct {
 
 	// What came in by the door.
 	connections connections
-	streams     streams
+	strays      underway // calls on connections that are not known
+	cutting     sync.Mutex
 	plaintext   plaintext
 	turned      [len(unwelcomeNames)]atomic.Uint64 // connections, by why
 	review      review

@@ -253,8 +253,8 @@ func TestStreamIsEndedByAChange(t *testing.T) {
 		if took := time.Since(before); took > time.Second || r.Kind != Denied || c.Cut() != r {
 			t.Errorf("ended after %v as %+v", took, r)
 		}
-		if s.streams.list() != nil && len(s.streams.list()) > 0 {
-			t.Error("a stream is remembered after its end")
+		for _, u := range []*underway{&c.conn.calls, &s.strays} {
+			u.each(func(*InboundCall) { t.Error("a stream is remembered after its end") })
 		}
 	})
 }

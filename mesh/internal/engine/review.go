@@ -11,6 +11,7 @@ type review struct {
 	mu      sync.Mutex
 	stale   bool // there was a change since it looked
 	runs    bool
+	seen    *serving      // by which it looked last; of the look alone
 	over    chan struct{} // closed by close
 	closed  bool
 	running sync.WaitGroup
@@ -68,24 +69,36 @@ func (r *review) close() {
 	r.running.Wait()
 }
 
-// recheck ends the streams, and asks the connections to end, that may not be there any more.
+// recheck ends the calls, and asks the connections to end, that may not be there any more.
 func (in *Inbound) recheck() {
 	ctx, cancel := context.WithTimeout(context.Background(), lingering)
 	defer cancel()
 	s := in.current.Load()
 	now := time.Now()
+	// Calls that began since were judged by what is in force.
+	same := in.review.seen != nil && s.same(in.review.seen)
+	in.review.seen = s
+	judge := func(c *InboundCall) {
+		if r := s.review(ctx, c); r != nil {
+			in.cut(c, r)
+		}
+	}
 	in.connections.each(func(c *Connection) {
-		switch {
-		case s.unwanted(c) != Welcome || !s.connects(ctx, c):
+		switch why := s.unwanted(c); {
+		case why == Revoked, why == Welcome && !s.connects(ctx, c):
+			c.barred.Store(true)
+			c.dismiss(now)
+		case why != Welcome:
 			c.dismiss(now)
 		case s.suffers(c): // it may be from before it was permissive
 			in.plaintext.note(in.engine.config.Logger, in.port, c)
 		}
-	})
-	for _, c := range in.streams.list() {
-		if r := s.again(ctx, c); r != nil {
-			in.streams.cut(c, r)
+		if !same {
+			c.calls.each(judge)
 		}
+	})
+	if !same {
+		in.strays.each(judge)
 	}
 }
 

@@ -147,13 +147,9 @@ func (s *serving) admit(c *InboundCall, handle func(context.Context) resilience.
 	if r := s.judge(c); r != nil {
 		return s.refuse(c, r)
 	}
-	c.by = s
-	if c.Stream {
-		s.streams.begin(c)
-		defer s.streams.end(c)
-		if !c.Stays() { // there may have been a change before the call could be found
-			return s.refuse(c, c.Cut())
-		}
+	defer s.end(c)
+	if !s.begin(c, s) {
+		return s.refuse(c, c.Cut())
 	}
 	if s.asks(c) {
 		return s.serve(c, handle)

@@ -33,12 +33,15 @@ type InboundCall struct {
 
 	ctx     context.Context
 	met     bool
-	in      *Inbound    // where it came in; nil if that is not the mesh's
-	conn    *Connection // on which; nil if it is not known
-	by      *serving    // that let it in; nil if nobody was asked
-	trial   *trial      // nil if there was none
-	cut     uint32      // below; by atomic operations
-	why     *Refusal    // set before cut says so
+	in      *Inbound                     // where it came in; nil if that is not the mesh's
+	conn    *Connection                  // on which; nil if it is not known
+	by      *serving                     // that let it in; nil if nobody was asked
+	slot    *atomic.Pointer[InboundCall] // where it is found
+	cancel  context.CancelCauseFunc      // of ctx; nil if it is no stream
+	left    bool                         // it is over, though it was cut; under Inbound.cutting
+	trial   *trial                       // nil if there was none
+	cut     uint32                       // below; by atomic operations
+	why     *Refusal                     // set before cut says so
 	start   time.Time
 	header  []Field
 	flow    *Flow
@@ -51,6 +54,7 @@ const (
 	uncut uint32 = iota
 	cutting
 	wasCut
+	over // it can't be any more
 )
 
 // What is known of an InboundCall.
@@ -78,7 +82,7 @@ type Incoming interface {
 	RemoveSteering()
 	// Body returns the beginning of the body, of limit bytes at most, which the handler gets all the same.
 	Body(limit int) ([]byte, error)
-	// End ends a stream whose handler runs. It is called at most once, by another goroutine than the handler's but not
+	// End ends a call whose handler runs. It is called at most once, by another goroutine than the handler's but not
 	// after Serve has returned, and must not block.
 	End(*Refusal)
 }

@@ -85,6 +85,9 @@ func (s *server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		} else {
 			resp, err = handler(ctx, req)
 		}
+		if why := in.Cut(); why != nil {
+			resp, err = nil, denied(why)
+		}
 		return served(err)
 	})
 	if refusal != nil {

@@ -83,7 +83,8 @@ type replayed struct {
 	io.Closer
 }
 
-// End implements engine.Incoming: reads and writes of the handler fail from now on.
+// End implements engine.Incoming: reads and writes of the handler fail from now on. Of HTTP/2 the stream is reset, which ends the request's context; of
+// HTTP/1 the connection is closed, which does so as soon as the request's body has been read.
 func (s *served) End(*engine.Refusal) {
 	if c := s.rec.hijacked.Load(); c != nil {
 		(*c).Close()
@@ -94,6 +95,9 @@ func (s *served) End(*engine.Refusal) {
 	// Writers that can't be hurried see the context's end.
 	_ = c.SetReadDeadline(past)
 	_ = c.SetWriteDeadline(past)
+	if s.r.ProtoMajor < 2 {
+		s.call.Hangup()
+	}
 }
 
 // asked are the path and the query as they came, without the fragment, which net/url takes for a part of either. A host in the :path of HTTP/2 is not

@@ -154,6 +154,9 @@ func (r http1Recorder) ReadFrom(src io.Reader) (int64, error) {
 		return io.Copy(writerOnly{r.recorder}, src)
 	}
 	r.note(http.StatusOK)
+	if !r.call.Stays() {
+		return 0, errDenied
+	}
 	return r.ResponseWriter.(io.ReaderFrom).ReadFrom(src)
 }
 
