@@ -1,10 +1,8 @@
 package mesh
 
 import (
-	"fmt"
 	"log/slog"
 	"maps"
-	"strings"
 
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
@@ -44,9 +42,6 @@ func (s *settings) check() error {
 	if s.bootstrap != "" && len(s.servers) > 0 {
 		return errBootstrapAndServers
 	}
-	if s.service != "" && !isServiceName(s.service) {
-		return fmt.Errorf(`WithService: %q is no name of a service: write NAME or NAME.NAMESPACE, of lower-case letters, digits and "-"`, s.service)
-	}
 	if s.sds != [2]string{} {
 		switch {
 		case s.sds[0] == "" || s.sds[1] == "":
@@ -60,17 +55,6 @@ func (s *settings) check() error {
 	return nil
 }
 
-// isServiceName says whether all labels of a name are DNS labels (RFC 1123), as a registration wants them.
-func isServiceName(name string) bool {
-	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
-			strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-			return false
-		}
-	}
-	return true
-}
-
 // WithBootstrap sets where the control plane is, as the standard gRPC xDS
 // bootstrap: the path of a file, or the JSON itself. Without it, the environment's
 // GRPC_XDS_BOOTSTRAP (a path) or GRPC_XDS_BOOTSTRAP_CONFIG (JSON) is read
@@ -78,8 +62,7 @@ func isServiceName(name string) bool {
 func WithBootstrap(pathOrJSON string) Option { return func(s *settings) { s.bootstrap = pathOrJSON } }
 
 // WithControlServer sets the addresses ("host:port") of control servers; the
-// later ones are fallbacks. It is shorthand for a bootstrap: they are spoken to
-// by mTLS if the process has an identity, else in plaintext.
+// later ones are fallbacks. It is shorthand for a bootstrap.
 func WithControlServer(addr ...string) Option { return func(s *settings) { s.servers = addr } }
 
 // WithResolver configures the mesh without a control plane, for instance from a [resolver.Static]. Limits of
@@ -90,7 +73,6 @@ func WithResolver(r resolver.Resolver) Option { return func(s *settings) { s.res
 // WithService says who this process is: the name of its service ("payments", or
 // "payments.shop" in a namespace) and the labels of this instance, such as
 // version. What it serves by Listen is registered under that name. Without it, the process only calls.
-// Without a namespace it is the one of the process's identity, or "default".
 func WithService(name string, labels map[string]string) Option {
 	return func(s *settings) { s.service, s.labels = name, maps.Clone(labels) }
 }
@@ -107,7 +89,7 @@ func WithSDS(certificate, roots string) Option {
 	return func(s *settings) { s.sds = [2]string{certificate, roots} }
 }
 
-// WithLocality says where this process runs, unless the bootstrap does. Default: nowhere.
+// WithLocality says where this process runs.
 func WithLocality(l balancer.Locality) Option { return func(s *settings) { s.locality = l } }
 
 // WithTelemetry sends metrics and traces of calls, made and served, to the

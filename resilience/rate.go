@@ -32,6 +32,10 @@ type Rate struct {
 	AlwaysBucket bool
 	// Headers says that callers are told how much is left (Envoy enable_x_ratelimit_headers).
 	Headers bool
+	// Status is the HTTP status of a server's refusals; 0 means 429 (Envoy status).
+	Status int
+	// Added are headers of a server's refusals, with names in lower case (Envoy response_headers_to_add).
+	Added []Entry
 }
 
 // A DescriptorRate is a bucket for calls that have all of the entries. If an entry has no

@@ -146,6 +146,25 @@ func TestServeLimitsRates(t *testing.T) {
 	}
 }
 
+func TestARateSaysHowItRefuses(t *testing.T) {
+	s := newServer(t, resilience.Serving{Rate: &resilience.Rate{
+		TokenBucket: resilience.TokenBucket{MaxTokens: 1, FillInterval: time.Hour}, Status: 503, Added: []resilience.Entry{{Key: "x-why", Value: "quota"}},
+	}})
+	call := func() *InboundCall { return &InboundCall{Local: tcp(8080), Request: resolver.Request{Path: "/"}} }
+	if _, r := s.Serve(t.Context(), call(), answer200); r != nil {
+		t.Fatalf("the first call is refused: %+v", r)
+	}
+	want := []Field{{"x-envoy-ratelimited", "true"}, {"x-why", "quota"}}
+	for range 2 { // what is added to one refusal is not another's
+		if _, r := s.Serve(t.Context(), call(), answer200); r == nil || r.Status != 503 || r.Code != 8 || !slices.Equal(r.Header, want) {
+			t.Errorf("got %+v", r)
+		}
+	}
+	if len(rateLimited) != 1 {
+		t.Errorf("all refusals have it: %v", rateLimited)
+	}
+}
+
 func TestServeSaysWhatIsLeftOfTheRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rate := &resilience.Rate{TokenBucket: resilience.TokenBucket{MaxTokens: 2, FillInterval: 10 * time.Second}, Headers: true}

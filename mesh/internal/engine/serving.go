@@ -237,7 +237,7 @@ func (s *serving) ration(c *InboundCall, now time.Time) *Refusal {
 		level, ok := s.rates.Allow(p.Rate, entries, now)
 		c.header = leftOf(level)
 		if !ok {
-			return rated("local_rate_limited") // Envoy's words
+			return rationed(p.Rate)
 		}
 	}
 	// Ours before the common one, whose tokens are others' too.

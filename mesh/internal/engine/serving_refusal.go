@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -49,6 +50,21 @@ func (r *Refusal) outcome(c *InboundCall) resilience.Outcome {
 // rated is the answer to a call that a rate refuses. Whoever repeats answers does not repeat it, unless it was told to (Envoy).
 func rated(text string) *Refusal {
 	return &Refusal{Kind: RateLimited, Status: 429, Code: 8, Text: text, Header: rateLimited} // RESOURCE_EXHAUSTED
+}
+
+// rationed is the answer to a call that a rate of this process refuses.
+func rationed(by *resilience.Rate) *Refusal {
+	r := rated("local_rate_limited") // Envoy's words
+	if by.Status != 0 {
+		r.Status = by.Status
+	}
+	if len(by.Added) > 0 {
+		r.Header = slices.Clip(r.Header)
+		for _, h := range by.Added {
+			r.Header = append(r.Header, Field{h.Key, h.Value})
+		}
+	}
+	return r
 }
 
 // overload is the answer to a call that there is no room for: it asks not to be sent again.

@@ -162,6 +162,13 @@ func TestFiltersOfListenersAreUnderstood(t *testing.T) {
 		{"a server's rate by caller", "local_ratelimit.v3.LocalRateLimit", `stat_prefix: "s" ` + tenCalls + allCalls + `descriptors { entries { key: "caller" } ` + tenCalls + `}`, true, func(l *Listener) any { return *l.Inbound.Serving.Rate },
 			resilience.Rate{TokenBucket: resilience.TokenBucket{MaxTokens: 10, FillInterval: time.Second}, AlwaysBucket: true, Descriptors: []resilience.DescriptorRate{
 				{Entries: []resilience.Entry{{Key: "caller"}}, TokenBucket: resilience.TokenBucket{MaxTokens: 10, FillInterval: time.Second}}}}, nil},
+		{"a server's refusals", "local_ratelimit.v3.LocalRateLimit", `stat_prefix: "s" ` + tenCalls + allCalls + `status { code: ServiceUnavailable } response_headers_to_add { header { key: "X-Why" value: "50%%" } } response_headers_to_add { header { key: "x-none" } }
+			response_headers_to_add { header { key: "x-empty" } keep_empty_value: true } response_headers_to_add { header { key: "x-now" value: "%START_TIME%" } } response_headers_to_add { header { key: "x" value: "y" } append_action: OVERWRITE_IF_EXISTS }`, true,
+			func(l *Listener) any { return *l.Inbound.Serving.Rate },
+			resilience.Rate{TokenBucket: resilience.TokenBucket{MaxTokens: 10, FillInterval: time.Second}, AlwaysBucket: true, Status: 503, Added: []resilience.Entry{{Key: "x-why", Value: "50%"}, {Key: "x-empty"}}},
+			[]string{`response_headers_to_add[3]: a header of this kind is not supported yet, has no effect (and in 1 more places)`}},
+		{"a refusal that would be an answer (Envoy)", "local_ratelimit.v3.LocalRateLimit", `stat_prefix: "s" ` + tenCalls + allCalls + `status { code: OK }`, true, func(l *Listener) any { return *l.Inbound.Serving.Rate },
+			resilience.Rate{TokenBucket: resilience.TokenBucket{MaxTokens: 10, FillInterval: time.Second}, AlwaysBucket: true}, nil},
 		{"a client's rate by caller", "local_ratelimit.v3.LocalRateLimit", `stat_prefix: "s" ` + tenCalls + allCalls + `descriptors { entries { key: "caller" } ` + tenCalls + `}`, false, func(l *Listener) any { return *l.Default.Rate },
 			resilience.Rate{TokenBucket: resilience.TokenBucket{MaxTokens: 10, FillInterval: time.Second}, AlwaysBucket: true},
 			[]string{`descriptors[0].entries[0].key: no action gives "caller" a value: the descriptor has no effect`}},

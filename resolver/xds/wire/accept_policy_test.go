@@ -187,7 +187,7 @@ func TestRatesAreUnderstood(t *testing.T) {
 			actions { request_headers { header_name: "z" descriptor_key: "user" } } } descriptors { shadow_mode: true entries { key: "caller" value: "x" } `+tenCalls+`}`), ``,
 			&resilience.Rate{TokenBucket: bucket, AlwaysBucket: true, Descriptors: described.Descriptors}, []string{
 				`typed_per_filter_config: "another" is not supported yet, has no effect`,
-				at + `status: not supported yet, has no effect`,
+				at + `status: neither it nor response_headers_to_add has an effect at a caller, whose calls fail without an answer`,
 				at + `rate_limits[0].stage: not supported yet, has no effect`,
 				at + `rate_limits[0].actions[1]: only request_headers is supported yet, has no effect`,
 				at + `rate_limits[0].actions[2].request_headers: "user" is a key of another header already, has no effect`,

@@ -208,7 +208,9 @@ func (g conditions) condition(depth int, permission bool) identity.Condition {
 		case ":path":
 			c.Is = g.path(5)
 		case ":method", ":authority":
-			c.Is = g.text(6)
+			if c.Is = g.text(6); c.Name == ":authority" && c.Is.Kind == match.Exact {
+				c.Is.Value = g.word() // a host
+			}
 		default:
 			if c.Is = g.text(7); c.Is.Low == c.Is.High && c.Is.Kind == match.Range {
 				c.Is.High++

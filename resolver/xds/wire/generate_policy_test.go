@@ -358,6 +358,12 @@ func (g gen) rate(server bool) *resilience.Rate {
 	if r.Descriptors == nil || g.chance(2) {
 		r.TokenBucket = g.bucket()
 	}
+	if server {
+		r.Status = []int{0, 400, 428, 503}[g.IntN(4)]
+		r.Added = list(g, 2, func(int) resilience.Entry {
+			return resilience.Entry{Key: "x-" + g.word(), Value: []string{"", "a", "50%", "a, b"}[g.IntN(4)]}
+		})
+	}
 	return r
 }
 

@@ -39,7 +39,7 @@ var noLimit = resilience.TokenBucket{MaxTokens: math.MaxUint32, TokensPerFill: m
 // descriptors' keys mean if m does not itself. Only a server knows who its caller is.
 func decodeLocalRate(p *place, m *localv3.LocalRateLimit, action *place, limits []*routev3.RateLimit, server bool) *resilience.Rate {
 	p.ignores(m, "stat_prefix", "token_bucket", "filter_enabled", "filter_enforced", "descriptors", "enable_x_ratelimit_headers",
-		"always_consume_default_token_bucket", "rate_limited_as_resource_exhausted", "rate_limits", "max_dynamic_descriptors")
+		"always_consume_default_token_bucket", "rate_limited_as_resource_exhausted", "rate_limits", "max_dynamic_descriptors", "status", "response_headers_to_add")
 	if m.GetStatPrefix() == "" {
 		p.refuse("stat_prefix", "empty")
 	}
@@ -63,8 +63,12 @@ func decodeLocalRate(p *place, m *localv3.LocalRateLimit, action *place, limits 
 	} else if len(m.GetDescriptors()) == 0 {
 		limits = nil
 	}
+	if !server && (m.GetStatus() != nil || m.GetResponseHeadersToAdd() != nil) {
+		p.warn("status", "neither it nor response_headers_to_add has an effect at a caller, whose calls fail without an answer")
+	}
 	facts := decodeFacts(action, limits)
 	if server {
+		decodeRefusal(p, m, r)
 		facts[callerFact], facts[addressFact] = callerFact, addressFact
 	}
 	seen := map[string]int{}
@@ -93,6 +97,34 @@ func decodeLocalRate(p *place, m *localv3.LocalRateLimit, action *place, limits 
 	}
 	return r
 }
+
+// decodeRefusal reads what refusals are besides a lack of tokens. A status below 400 is 429 (Envoy).
+func decodeRefusal(p *place, m *localv3.LocalRateLimit, r *resilience.Rate) {
+	if code := int(m.GetStatus().GetCode()); code >= 400 && code != tooMany {
+		r.Status = code
+	}
+	for i, o := range m.GetResponseHeadersToAdd() {
+		q := p.at("response_headers_to_add", i)
+		h := o.GetHeader()
+		switch {
+		case h.GetValue() == "" && !o.GetKeepEmptyValue():
+		case o.GetAppendAction() == corev3.HeaderValueOption_OVERWRITE_IF_EXISTS, !addable(h.GetKey()), len(h.GetRawValue()) > 0,
+			strings.Contains(strings.ReplaceAll(h.GetValue(), "%%", ""), "%"):
+			q.warn("", "a header of this kind is not supported yet, has no effect")
+		default: // no refusal has it yet
+			r.Added = append(r.Added, resilience.Entry{Key: strings.ToLower(h.GetKey()), Value: strings.ReplaceAll(h.GetValue(), "%%", "%")})
+		}
+	}
+}
+
+// addable reports whether answers of both protocols may have the header.
+func addable(name string) bool {
+	name = strings.ToLower(name)
+	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == "" && !strings.HasPrefix(name, "grpc-") && !strings.HasSuffix(name, "-bin")
+}
+
+// tooMany is the HTTP status of a refusal that has no other.
+const tooMany = 429
 
 // decodeAll reports whether a filter is for all calls, as otherwise says where the field is missing.
 func decodeAll(p *place, field string, m *corev3.RuntimeFractionalPercent, otherwise bool) bool {
@@ -215,6 +247,14 @@ func encodeRate(r *resilience.Rate) *localv3.LocalRateLimit {
 	}
 	if r.MaxKeys > 0 {
 		m.MaxDynamicDescriptors = wrapperspb.UInt32(uint32(min(r.MaxKeys, math.MaxUint32)))
+	}
+	if r.Status != 0 {
+		m.Status = &typev3.HttpStatus{Code: typev3.StatusCode(r.Status)}
+	}
+	for _, h := range r.Added {
+		m.ResponseHeadersToAdd = append(m.ResponseHeadersToAdd, &corev3.HeaderValueOption{
+			Header: &corev3.HeaderValue{Key: h.Key, Value: strings.ReplaceAll(h.Value, "%", "%%")}, KeepEmptyValue: true,
+		})
 	}
 	for _, d := range r.Descriptors {
 		out := &ratelimitv3.LocalRateLimitDescriptor{TokenBucket: encodeBucket(d.TokenBucket)}
