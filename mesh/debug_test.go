@@ -119,6 +119,10 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 		"nothing":      {nil, "GRPC_XDS_BOOTSTRAP"},
 		"no such file": {[]mesh.Option{mesh.WithBootstrap("/no/such/file")}, "/no/such/file"},
 		"bad JSON":     {[]mesh.Option{mesh.WithBootstrap(`{"xds_servers": 1}`)}, "xds_servers"},
+		"no port":      {[]mesh.Option{mesh.WithControlServer("127.0.0.1")}, `"host:port"`},
+		"two words":    {[]mesh.Option{mesh.WithControlServer("a:1"), mesh.WithService("pay ments", nil)}, "NAME.NAMESPACE"},
+		"no name":      {[]mesh.Option{mesh.WithControlServer("a:1"), mesh.WithService(".shop", nil)}, "NAME.NAMESPACE"},
+		"capitals":     {[]mesh.Option{mesh.WithControlServer("a:1"), mesh.WithService("Payments", nil)}, "NAME.NAMESPACE"},
 		"two ways":     {[]mesh.Option{mesh.WithBootstrap("{}"), mesh.WithControlServer("a:1")}, "choose one"},
 	} {
 		if m, err := mesh.New(t.Context(), tc.opts...); err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {

@@ -16,6 +16,9 @@
 // failure follow the configuration of a control server, live, and mean the same for every
 // protocol. There is no sidecar: what the mesh decides is decided in this process.
 //
+// With an identity ([WithIdentity]) connections are mutual TLS, and handlers know who calls ([PeerFromContext]). Package
+// meshtest puts a mesh into a test.
+//
 // One Mesh serves the whole process; all of its methods are safe for concurrent use.
 package mesh
 
@@ -146,6 +149,9 @@ func (s *settings) principal() string {
 // The options carry the transport credentials and interceptors; add your own
 // interceptors with grpc.WithChainUnaryInterceptor before them to stand outside
 // the mesh's retries. One value serves any number of clients.
+//
+// A call that the mesh could not get an answer to has the status that [Kind] says, and unwraps
+// to an [*Error] (errors.As).
 func (m *Mesh) DialOptions() []grpc.DialOption { return grpcadapter.DialOptions(m.engine) }
 
 // RoundTripper makes an http.Client call through the mesh:
@@ -162,6 +168,9 @@ func (m *Mesh) DialOptions() []grpc.DialOption { return grpcadapter.DialOptions(
 func (m *Mesh) RoundTripper() http.RoundTripper { return m.http }
 
 // Dial connects to a host of the service, which is named as in a URL's host. network is "tcp".
+//
+// The connection is the call: it counts at its host until it is closed. ctx, and the timeout of the route, bound the
+// dialing alone. Where the cluster demands it the connection is TLS, and its handshake is done. A call that fails is an [*Error].
 func (m *Mesh) Dial(ctx context.Context, network, service string) (net.Conn, error) {
 	if network != "tcp" {
 		return nil, fmt.Errorf("mesh: dial %s: network %q is not tcp", service, network)
@@ -170,7 +179,8 @@ func (m *Mesh) Dial(ctx context.Context, network, service string) (net.Conn, err
 }
 
 // ServerOptions makes a gRPC server observe and obey the mesh. Serve on a
-// listener of [Mesh.Listen].
+// listener of [Mesh.Listen]. They bound headers to 64 KiB and streams of a connection to 1,024;
+// what stands after them, such as grpc.MaxHeaderListSize, counts instead.
 func (m *Mesh) ServerOptions() []grpc.ServerOption { return grpcadapter.ServerOptions(m.engine) }
 
 // Handler makes an HTTP server observe and obey the mesh. Serve on a listener of [Mesh.Listen].
@@ -213,7 +223,8 @@ func (m *Mesh) SetServing(serving bool, reason string) {
 }
 
 // Close leaves the mesh: what this process serves is deregistered and all watches end.
-// Close servers and clients first; calls made after Close fail.
+// Close servers and clients first; calls made after Close fail. It waits for what it ends, and
+// may be called again, to no effect.
 func (m *Mesh) Close() error {
 	var err error
 	m.closing.Do(func() {
@@ -257,6 +268,7 @@ type Error = engine.Error
 //	Injected     UNAVAILABLE        503   no
 //	Denied       PERMISSION_DENIED  403   no
 //
+// An http.Client gets the Error itself; its status is what a server of the mesh answers that fails for the same reason.
 // Injected are aborts of calls over TCP: HTTP and gRPC get the answer that is configured. Denied is what a server of the mesh makes of a
 // caller who may not call: its callers see the server's answer, of 401 and UNAUTHENTICATED where a token is missing or bad, and no Error.
 type Kind = engine.Kind

@@ -1,8 +1,10 @@
 package mesh
 
 import (
+	"fmt"
 	"log/slog"
 	"maps"
+	"strings"
 
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
@@ -42,6 +44,9 @@ func (s *settings) check() error {
 	if s.bootstrap != "" && len(s.servers) > 0 {
 		return errBootstrapAndServers
 	}
+	if s.service != "" && !isServiceName(s.service) {
+		return fmt.Errorf(`WithService: %q is no name of a service: write NAME or NAME.NAMESPACE, of lower-case letters, digits and "-"`, s.service)
+	}
 	if s.sds != [2]string{} {
 		switch {
 		case s.sds[0] == "" || s.sds[1] == "":
@@ -55,6 +60,17 @@ func (s *settings) check() error {
 	return nil
 }
 
+// isServiceName says whether all labels of a name are DNS labels (RFC 1123), as a registration wants them.
+func isServiceName(name string) bool {
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
+			strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			return false
+		}
+	}
+	return true
+}
+
 // WithBootstrap sets where the control plane is, as the standard gRPC xDS
 // bootstrap: the path of a file, or the JSON itself. Without it, the environment's
 // GRPC_XDS_BOOTSTRAP (a path) or GRPC_XDS_BOOTSTRAP_CONFIG (JSON) is read
@@ -62,7 +78,8 @@ func (s *settings) check() error {
 func WithBootstrap(pathOrJSON string) Option { return func(s *settings) { s.bootstrap = pathOrJSON } }
 
 // WithControlServer sets the addresses ("host:port") of control servers; the
-// later ones are fallbacks. It is shorthand for a bootstrap.
+// later ones are fallbacks. It is shorthand for a bootstrap: they are spoken to
+// by mTLS if the process has an identity, else in plaintext.
 func WithControlServer(addr ...string) Option { return func(s *settings) { s.servers = addr } }
 
 // WithResolver configures the mesh without a control plane, for instance from a [resolver.Static]. Limits of
@@ -73,6 +90,7 @@ func WithResolver(r resolver.Resolver) Option { return func(s *settings) { s.res
 // WithService says who this process is: the name of its service ("payments", or
 // "payments.shop" in a namespace) and the labels of this instance, such as
 // version. What it serves by Listen is registered under that name. Without it, the process only calls.
+// Without a namespace it is the one of the process's identity, or "default".
 func WithService(name string, labels map[string]string) Option {
 	return func(s *settings) { s.service, s.labels = name, maps.Clone(labels) }
 }
@@ -89,7 +107,7 @@ func WithSDS(certificate, roots string) Option {
 	return func(s *settings) { s.sds = [2]string{certificate, roots} }
 }
 
-// WithLocality says where this process runs.
+// WithLocality says where this process runs, unless the bootstrap does. Default: nowhere.
 func WithLocality(l balancer.Locality) Option { return func(s *settings) { s.locality = l } }
 
 // WithTelemetry sends metrics and traces of calls, made and served, to the

@@ -8,7 +8,7 @@ import (
 )
 
 // Answers says which answers, beyond those that have a condition of their own, may
-// be followed by a retry, and where an answer says when. The zero Answers adds nothing.
+// be followed by a retry, where an answer says when, and to which requests at all. The zero Answers adds nothing.
 type Answers struct {
 	// Statuses count with OnRetriableStatusCodes (Envoy retriable_status_codes).
 	Statuses []int
@@ -19,9 +19,12 @@ type Answers struct {
 	Resets []ResetHeader
 	// MaxReset bounds what a server may ask for by Resets and by Retry-After; 0 means 300 s.
 	MaxReset time.Duration
+	// Requests, if there are any, are what a request's own headers must match one of for it to be repeated, for whatever reason
+	// (Envoy retriable_request_headers). Method, path, authority and scheme are headers there, as in HTTP/2.
+	Requests []HeaderMatch
 }
 
-// A HeaderMatch is a condition on the first value of an answer's header. Regular
+// A HeaderMatch is a condition on the first value of an answer's header, or a request's. Regular
 // expressions and ranges, which routes have, are not among its kinds.
 type HeaderMatch struct {
 	Name   HeaderName

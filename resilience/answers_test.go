@@ -189,3 +189,26 @@ func TestRetryAllocatesNothing(t *testing.T) {
 		r.Decide(1, 1, Outcome{Err: errBroken, Cause: Reset, Idempotent: true})
 	})
 }
+
+// Requests that the policy does not name are not repeated, whatever came of them.
+func TestRetriesCoverRequests(t *testing.T) {
+	get := HeaderMatch{Name: HeaderName{Lower: ":method", Canonical: ":method"}, Kind: MatchExact, Value: "GET"}
+	marked := HeaderMatch{Name: HeaderName{Lower: "x-again", Canonical: "X-Again"}}
+	for _, tc := range []struct {
+		name    string
+		answers *Answers
+		request Header
+		want    bool
+	}{
+		{"nothing said", nil, nil, true},
+		{"nothing said of requests", &Answers{Statuses: []int{503}}, nil, true},
+		{"one of them", &Answers{Requests: []HeaderMatch{get, marked}}, metadata{":method": {"GET"}}, true},
+		{"the other", &Answers{Requests: []HeaderMatch{get, marked}}, metadata{":method": {"POST"}, "x-again": {""}}, true},
+		{"neither", &Answers{Requests: []HeaderMatch{get, marked}}, metadata{":method": {"POST"}}, false},
+		{"no headers", &Answers{Requests: []HeaderMatch{marked}}, nil, false},
+	} {
+		if got := (Retry{Answers: tc.answers}).Covers(tc.request); got != tc.want {
+			t.Errorf("%s: %v", tc.name, got)
+		}
+	}
+}

@@ -91,17 +91,23 @@ func (a *Answers) Check() []error {
 	for i, s := range a.Statuses {
 		f.status(fmt.Sprintf("statuses[%d]", i), s)
 	}
-	for i, h := range a.Headers {
-		f.name(fmt.Sprintf("headers[%d].name", i), h.Name)
-		if h.Kind > MatchContains {
-			f.say(fmt.Sprintf("headers[%d].kind", i), "unknown kind %d", h.Kind)
-		}
-	}
+	f.matches("headers", a.Headers)
+	f.matches("requests", a.Requests)
 	for i, r := range a.Resets {
 		f.name(fmt.Sprintf("resets[%d].name", i), r.Name)
 	}
 	f.notNegative("maxReset", a.MaxReset)
 	return f
+}
+
+func (f *findings) matches(field string, all []HeaderMatch) {
+	for i, h := range all {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		f.name(at+".name", h.Name)
+		if h.Kind > MatchContains {
+			f.say(at+".kind", "unknown kind %d", h.Kind)
+		}
+	}
 }
 
 func (f *findings) name(field string, n HeaderName) {

@@ -78,6 +78,14 @@ func (r Retry) Decide(attempt, step uint32, o Outcome) Decision {
 	return Decision{Again: true, Pause: r.backoff(step)}
 }
 
+// Covers reports whether a request with these headers may be repeated.
+func (r Retry) Covers(request Header) bool {
+	if r.Answers == nil || len(r.Answers.Requests) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(r.Answers.Requests, func(m HeaderMatch) bool { return m.Match(request) })
+}
+
 // Jittered is the pause to make, for a random number in [0, 1).
 func (d Decision) Jittered(random float64) time.Duration {
 	switch d.spread {

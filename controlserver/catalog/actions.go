@@ -26,22 +26,31 @@ func (v *validator) actions(p *path, r *networking.HTTPRoute) {
 		v.fail(p, "has no route, redirect, directResponse or delegate")
 	case len(given) > 1:
 		v.fail(p.field(given[1]), "only one of %s and %s may be given", given[0], given[1])
+	case given[0] != "route" && given[0] != "delegate":
+		for field, there := range map[string]bool{"fault": r.GetFault() != nil, "rewrite": r.GetRewrite() != nil} {
+			if there {
+				v.fail(p.field(field), "only one of %s and %s may be given", given[0], field)
+			}
+		}
 	}
 	if rw := r.GetRewrite(); rw != nil {
 		at := p.field("rewrite")
-		if r.GetRedirect() != nil {
-			v.fail(at, "only one of rewrite and redirect may be given")
+		if rw.GetUri() == "" && rw.GetUriRegexRewrite() == nil && rw.GetAuthority() == "" {
+			v.fail(at, "must set uri, uriRegexRewrite or authority")
 		}
 		if rw.GetUri() != "" && rw.GetUriRegexRewrite() != nil {
 			v.fail(at.field("uriRegexRewrite"), "only one of uri and uriRegexRewrite may be given")
 		}
 		if rx := rw.GetUriRegexRewrite(); rx != nil {
+			if rx.GetMatch() == "" || rx.GetRewrite() == "" {
+				v.fail(at.field("uriRegexRewrite"), "needs both match and rewrite")
+			}
 			v.regex(at.field("uriRegexRewrite").field("match"), rx.GetMatch())
 		}
 	}
-	v.redirect(p.field("redirect"), r.GetRedirect())
+	v.redirect(p.field("redirect"), r.GetRedirect(), r.GetMatch())
 	if d := r.GetDirectResponse(); d != nil {
-		if d.GetStatus() < 200 {
+		if d.GetStatus() < 200 || d.GetStatus() > 600 { // as Istio has it
 			v.fail(p.field("directResponse").field("status"), "%d is not an HTTP status from 200 on", d.GetStatus())
 		}
 		if body := d.GetBody(); len(body.GetString_()) > 1<<20 || len(body.GetBytes()) > 1<<20 {
@@ -50,9 +59,22 @@ func (v *validator) actions(p *path, r *networking.HTTPRoute) {
 	}
 }
 
-func (v *validator) redirect(p *path, r *networking.HTTPRedirect) {
+func (v *validator) redirect(p *path, r *networking.HTTPRedirect, matches []*networking.HTTPMatchRequest) {
 	if r == nil {
 		return
+	}
+	if r.GetPrefixRewrite() != "" {
+		if r.GetUri() != "" {
+			v.fail(p.field("prefixRewrite"), "only one of uri and prefixRewrite may be given")
+		}
+		for i, m := range matches {
+			if _, ok := m.GetUri().GetMatchType().(*networking.StringMatch_Prefix); m.GetUri() != nil && !ok {
+				v.fail(p.field("prefixRewrite"), "needs a prefix to rewrite, and match[%d].uri is none", i)
+			}
+		}
+	}
+	if r.GetPort() != 0 {
+		v.port(p.field("port"), r.GetPort())
 	}
 	if r.GetUri() == "" && r.GetAuthority() == "" && r.GetScheme() == "" && r.GetPrefixRewrite() == "" && r.GetRedirectPort() == nil {
 		v.fail(p, "must set one of uri, authority, scheme and port")

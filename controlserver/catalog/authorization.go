@@ -46,7 +46,7 @@ func (v *validator) authorizationPolicy(ap *security.AuthorizationPolicy, annota
 	}
 }
 
-// trial warns of an annotation that does not what it says.
+// trial checks the annotation of a policy that is only tried.
 func (v *validator) trial(p *path, annotations map[string]string, action security.AuthorizationPolicy_Action) {
 	text, ok := annotations[dryRun]
 	if !ok {
@@ -54,12 +54,12 @@ func (v *validator) trial(p *path, annotations map[string]string, action securit
 	}
 	on, err := strconv.ParseBool(text)
 	switch {
+	case action == security.AuthorizationPolicy_CUSTOM && on:
+		v.fail(p, "is for ALLOW and DENY: nobody is asked, and what a provider would say is not known without asking it")
+	case action != security.AuthorizationPolicy_ALLOW && action != security.AuthorizationPolicy_DENY:
+		v.fail(p, "is for ALLOW and DENY, and action is %s", action)
 	case err != nil:
-		v.warn(p, "%q is neither \"true\" nor \"false\": the policy is in force", text)
-	case on && action == security.AuthorizationPolicy_CUSTOM:
-		v.warn(p, "nobody is asked: what a provider would say is not known without asking it")
-	case on && action == security.AuthorizationPolicy_AUDIT:
-		v.warn(p, "has no effect: AUDIT decides nothing")
+		v.fail(p, "%q is neither \"true\" nor \"false\"", text)
 	}
 }
 

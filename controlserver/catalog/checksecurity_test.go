@@ -122,7 +122,7 @@ func TestClientTLSFindings(t *testing.T) {
 			"warning .credentialName: is not supported: there are no secrets to name. No call is made that would need it; give clientCertificate, privateKey and caCertificates, which are files of the client's machine",
 			"error .credentialName: stands for the certificate files: give one or the other"}},
 		{"names", "{mode: SIMPLE, sni: 'a b', subjectAltNames: ['', 'a*']}", []string{
-			"error .subjectAltNames[0]: is empty", `warning .subjectAltNames[1]: "a*" is taken as it is: "*" stands for nothing in it`, `error .sni: "a b" is not a host name: label "a b"`}},
+			"error .subjectAltNames[0]: is empty", `warning .subjectAltNames[1]: "a*" is taken as it is: "*" stands for nothing in it`, `warning .sni: "a b" is no host name, which many servers want: label "a b"`}},
 	}
 	for _, place := range []string{"trafficPolicy", "portLevelSettings", "subset"} {
 		for _, tt := range tests {

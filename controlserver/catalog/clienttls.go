@@ -11,6 +11,9 @@ func (v *validator) clientTLS(p *path, t *networking.ClientTLSSettings) {
 	if t == nil {
 		return
 	}
+	if name, ok := strings.CutPrefix(t.GetCredentialName(), "configmap://"); ok && !strings.HasPrefix(name, v.namespace+"/") {
+		v.fail(p.field("credentialName"), "%q is not configmap://%s/NAME, of the rule's own namespace", t.GetCredentialName(), v.namespace)
+	}
 	own := t.GetMode() == networking.ClientTLSSettings_SIMPLE || t.GetMode() == networking.ClientTLSSettings_MUTUAL
 	if !own {
 		v.idleTLS(p, t)
@@ -43,8 +46,10 @@ func (v *validator) clientTLS(p *path, t *networking.ClientTLSSettings) {
 		}
 	}
 	v.altNames(p.field("subjectAltNames"), t.GetSubjectAltNames())
-	if t.GetSni() != "" {
-		v.host(p.field("sni"), t.GetSni(), false)
+	if sni := t.GetSni(); sni != "" {
+		if why := notHost(sni, false); why != "" {
+			v.warn(p.field("sni"), "%q is no host name, which many servers want: %s", sni, why)
+		}
 	}
 }
 

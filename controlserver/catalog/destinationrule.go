@@ -1,18 +1,24 @@
 package catalog
 
 import (
-	"strings"
+	"slices"
+	"time"
 
 	networking "istio.io/api/networking/v1alpha3"
 )
 
 func (v *validator) destinationRule(dr *networking.DestinationRule, p *path) {
 	v.host(p.field("host"), dr.GetHost(), true)
-	v.exportTo(p.field("exportTo"), dr.GetExportTo())
+	v.exportTo(p.field("exportTo"), dr.GetExportTo(), false)
 	if s := dr.GetWorkloadSelector(); s != nil {
 		at := p.field("workloadSelector")
 		v.warn(at, "the whole rule is not used: it would hold for every workload")
 		v.labels(at.field("matchLabels"), s.GetMatchLabels())
+		for i, e := range dr.GetExportTo() {
+			if e != "." && e != v.namespace {
+				v.fail(p.field("exportTo").at(i), "%q is another namespace than the rule's, and workloadSelector is for its own", e)
+			}
+		}
 	}
 	seen := map[string]int{}
 	for i, s := range dr.GetSubsets() {
@@ -43,13 +49,19 @@ func (v *validator) trafficPolicy(p *path, t *networking.TrafficPolicy) {
 		len(t.GetPortLevelSettings()) == 0 && t.GetTunnel() == nil && t.GetProxyProtocol() == nil && t.GetRetryBudget() == nil {
 		v.fail(p, "is empty")
 	}
+	if t.GetTunnel() != nil && t.GetProxyProtocol() != nil {
+		v.fail(p.field("proxyProtocol"), "only one of tunnel and proxyProtocol may be given")
+	}
 	v.policies(p, t)
 	for i, s := range t.GetPortLevelSettings() {
 		at := p.field("portLevelSettings").at(i)
 		if s.GetPort() == nil {
 			v.fail(at.field("port"), "is missing")
-		} else {
-			v.port(at.field("port").field("number"), s.GetPort().GetNumber())
+		} else if n := s.GetPort().GetNumber(); n < 1 || n > 65535 {
+			v.warn(at.field("port").field("number"), "%d is no port, and nothing is called by it", n)
+		}
+		if s.GetLoadBalancer() == nil && s.GetConnectionPool() == nil && s.GetOutlierDetection() == nil && s.GetTls() == nil {
+			v.fail(at, "says nothing of the port")
 		}
 		v.policies(at, s)
 		if s.GetTls() == nil && t.GetTls() != nil {
@@ -61,7 +73,12 @@ func (v *validator) trafficPolicy(p *path, t *networking.TrafficPolicy) {
 	v.duration(p.field("retryBudget").field("budgetInterval"), t.GetRetryBudget().GetBudgetInterval())
 	if tn := t.GetTunnel(); tn != nil {
 		at := p.field("tunnel")
-		v.host(at.field("targetHost"), tn.GetTargetHost(), false)
+		if c := tn.GetProtocol(); c != "" && c != "CONNECT" && c != "POST" {
+			v.fail(at.field("protocol"), "%q is neither CONNECT nor POST", c)
+		}
+		if !isIP(tn.GetTargetHost()) {
+			v.host(at.field("targetHost"), tn.GetTargetHost(), false)
+		}
 		v.port(at.field("targetPort"), tn.GetTargetPort())
 	}
 }
@@ -86,18 +103,7 @@ func (v *validator) loadBalancer(p *path, lb *networking.LoadBalancerSettings) {
 	if lb.GetSimple() == networking.LoadBalancerSettings_PASSTHROUGH {
 		v.warn(p.field("simple"), "PASSTHROUGH is not supported: a process has no original address to pass through to")
 	}
-	if c := lb.GetConsistentHash().GetHttpCookie(); c != nil && c.GetName() == "" {
-		v.fail(p.field("consistentHash").field("httpCookie").field("name"), "is missing")
-	}
-	if m := lb.GetConsistentHash().GetMaglev(); m != nil {
-		at := p.field("consistentHash").field("maglev").field("tableSize")
-		switch n := m.GetTableSize(); {
-		case n > 5000011:
-			v.fail(at, "%d is larger than 5000011", n)
-		case n != 0 && !prime(n):
-			v.fail(at, "%d is not a prime", n)
-		}
-	}
+	v.consistentHash(p.field("consistentHash"), lb.GetConsistentHash())
 	if w := lb.GetWarmup(); w != nil {
 		at := p.field("warmup")
 		if w.GetDuration() == nil {
@@ -111,30 +117,44 @@ func (v *validator) loadBalancer(p *path, lb *networking.LoadBalancerSettings) {
 	}
 	v.duration(p.field("warmupDurationSecs"), lb.GetWarmupDurationSecs())
 	v.localities(p.field("localityLbSetting"), lb.GetLocalityLbSetting())
+	if lb.GetZoneAwareLbSetting() != nil {
+		if lb.GetLocalityLbSetting() != nil {
+			v.fail(p.field("zoneAwareLbSetting"), "only one of localityLbSetting and zoneAwareLbSetting may be given")
+		}
+		v.zones(p.field("zoneAwareLbSetting"), lb.GetZoneAwareLbSetting())
+	}
 }
 
-func (v *validator) localities(p *path, l *networking.LocalityLoadBalancerSetting) {
-	if len(l.GetDistribute()) > 0 && len(l.GetFailover()) > 0 {
-		v.fail(p.field("failover"), "only one of distribute and failover may be given")
-	}
-	for i, d := range l.GetDistribute() {
-		var total uint64
-		for _, share := range d.GetTo() {
-			total += uint64(share)
+func (v *validator) consistentHash(p *path, c *networking.LoadBalancerSettings_ConsistentHashLB) {
+	if cookie := c.GetHttpCookie(); cookie != nil {
+		at := p.field("httpCookie")
+		if cookie.GetName() == "" {
+			v.fail(at.field("name"), "is missing")
 		}
-		if total != 100 {
-			v.fail(p.field("distribute").at(i).field("to"), "shares sum to %d, not 100", total)
-		}
-	}
-	for i, f := range l.GetFailover() {
-		at := p.field("failover").at(i)
-		if f.GetFrom() == f.GetTo() {
-			v.fail(at.field("to"), "%q is where it fails over from", f.GetTo())
-		}
-		for _, region := range [...]string{f.GetFrom(), f.GetTo()} {
-			if strings.ContainsAny(region, "/*") {
-				v.fail(at, "%q is not a region", region)
+		for i, a := range cookie.GetAttributes() {
+			name := at.field("attributes").at(i).field("name")
+			switch first := slices.IndexFunc(cookie.GetAttributes(), func(o *networking.LoadBalancerSettings_ConsistentHashLB_HTTPCookie_Attribute) bool {
+				return o.GetName() == a.GetName()
+			}); {
+			case a.GetName() == "":
+				v.fail(name, "is missing")
+			case first < i:
+				v.fail(name, "%q given twice, first as attributes[%d]", a.GetName(), first)
 			}
+		}
+	}
+	if c.GetMinimumRingSize() != 0 && c.GetHashAlgorithm() != nil {
+		v.fail(p.field("minimumRingSize"), "is the old form of ringHash: give one of ringHash and maglev alone")
+	}
+	if m := c.GetMaglev(); m != nil {
+		at := p.field("maglev").field("tableSize")
+		switch n := m.GetTableSize(); {
+		case n == 0:
+			v.fail(at, "is missing")
+		case n >= 5000011:
+			v.fail(at, "%d is too large: it must be less than 5000011", n)
+		case !prime(n):
+			v.fail(at, "%d is not a prime", n)
 		}
 	}
 }
@@ -155,7 +175,11 @@ func (v *validator) connectionPool(p *path, c *networking.ConnectionPoolSettings
 	t, h := c.GetTcp(), c.GetHttp()
 	natural(tcp.field("maxConnections"), t.GetMaxConnections())
 	v.duration(tcp.field("connectTimeout"), t.GetConnectTimeout())
-	v.duration(tcp.field("idleTimeout"), t.GetIdleTimeout())
+	if idle := t.GetIdleTimeout(); idle.AsDuration().Truncate(time.Millisecond) != 0 { // 0 is none (Envoy)
+		v.duration(tcp.field("idleTimeout"), idle)
+	}
+	v.duration(tcp.field("tcpKeepalive").field("time"), t.GetTcpKeepalive().GetTime())
+	v.duration(tcp.field("tcpKeepalive").field("interval"), t.GetTcpKeepalive().GetInterval())
 	v.duration(tcp.field("maxConnectionDuration"), t.GetMaxConnectionDuration())
 	// Of these Istio says nothing, and an Envoy would refuse its whole cluster.
 	v.duration(tcp.field("tcpKeepalive").field("time"), t.GetTcpKeepalive().GetTime())
@@ -168,6 +192,12 @@ func (v *validator) connectionPool(p *path, c *networking.ConnectionPoolSettings
 	natural(http.field("maxRetries"), h.GetMaxRetries())
 	natural(http.field("maxConcurrentStreams"), h.GetMaxConcurrentStreams())
 	v.duration(http.field("idleTimeout"), h.GetIdleTimeout())
+	if k := h.GetHttp2KeepAlive(); k != nil && (k.GetInterval() == nil || k.GetTimeout() == nil) {
+		v.fail(http.field("http2KeepAlive"), "needs both interval and timeout")
+	}
+	if h.GetUseClientProtocol() && h.GetH2UpgradePolicy() == networking.ConnectionPoolSettings_HTTPSettings_UPGRADE {
+		v.fail(http.field("useClientProtocol"), "only one of it and h2UpgradePolicy UPGRADE may be given")
+	}
 }
 
 func (v *validator) outlierDetection(p *path, o *networking.OutlierDetection) {
@@ -179,7 +209,7 @@ func (v *validator) outlierDetection(p *path, o *networking.OutlierDetection) {
 	} else if n > 0 {
 		v.warn(p.field("consecutiveErrors"), "is old; use consecutiveGatewayErrors or consecutive5xxErrors")
 	}
-	if o.GetConsecutiveLocalOriginFailures() != nil && !o.GetSplitExternalLocalOriginErrors() {
+	if o.GetConsecutiveLocalOriginFailures().GetValue() > 0 && !o.GetSplitExternalLocalOriginErrors() {
 		v.fail(p.field("consecutiveLocalOriginFailures"), "needs splitExternalLocalOriginErrors: true")
 	} else if n := o.GetConsecutiveLocalOriginFailures(); n != nil && n.GetValue() == 0 {
 		v.warn(p.field("consecutiveLocalOriginFailures"), "0 means the default, 5 (Istio)")

@@ -272,6 +272,9 @@ func (d *document) spec(n, spec *yaml.Node) {
 	o := &d.object
 	o.Spec = m
 	v := d.validator()
+	if _, there := o.Annotations[dryRun]; there && o.Kind != KindAuthorizationPolicy {
+		v.fail((*path)(nil).field("metadata").field("annotations").key(dryRun), "is for AuthorizationPolicies alone: this would not be only tried")
+	}
 	switch spec := m.(type) {
 	case *networking.ServiceEntry:
 		v.serviceEntry(spec, root)
@@ -293,7 +296,7 @@ func (d *document) spec(n, spec *yaml.Node) {
 // validator reports what is wrong with the spec that was decoded. What a field lacks is not said where something in it could
 // not be read.
 func (d *document) validator() *validator {
-	return &validator{report: func(p *path, s Severity, message string) {
+	return &validator{namespace: d.object.Namespace, report: func(p *path, s Severity, message string) {
 		field := p.String()
 		if slices.ContainsFunc(d.mistaken, func(m string) bool {
 			rest, ok := strings.CutPrefix(m, field)

@@ -36,7 +36,7 @@ func TestPolicyFindings(t *testing.T) {
 		name, text string
 		want       []string // all findings
 	}{
-		{"all of retries", retries(`attempts: 3, perTryTimeout: 2s, backoff: 50ms, retryIgnorePreviousHosts: true, retryOn: "5xx,gateway-error,reset,reset-before-request,connect-failure,retriable-4xx,refused-stream,envoy-ratelimited, cancelled,deadline-exceeded,internal,resource-exhausted,unavailable,retriable-status-codes,503"`), nil},
+		{"all of retries", retries(`attempts: 3, perTryTimeout: 2s, backoff: 50ms, retryIgnorePreviousHosts: true, retryOn: "5xx,gateway-error,reset,reset-before-request,connect-failure,retriable-4xx,refused-stream,envoy-ratelimited,cancelled,deadline-exceeded,internal,resource-exhausted,unavailable,retriable-status-codes,503"`), nil},
 		{"remote localities", retries("attempts: 1, retryRemoteLocalities: true"), nil},
 		{"hosts tried", retries("attempts: 1, retryIgnorePreviousHosts: false"),
 			[]string{"warning" + at + ".retryIgnorePreviousHosts: false is not supported yet: a retry goes to a host that was not tried where there is one"}},
@@ -52,6 +52,7 @@ func TestPolicyFindings(t *testing.T) {
 		{"too fine a pause", retries("attempts: 1, backoff: 1500us"), []string{"error" + at + ".backoff: 1.5ms is finer than a millisecond"}},
 		{"misspelt condition", retries("attempts: 1, retryOn: gateway-eror"), []string{"error" + at + `.retryOn: unknown condition "gateway-eror"; did you mean "gateway-error"?`}},
 		{"condition in capitals", retries("attempts: 1, retryOn: 5XX"), []string{"error" + at + `.retryOn: unknown condition "5XX"; did you mean "5xx"?`}},
+		{"condition behind a space", retries(`attempts: 1, retryOn: "5xx, reset"`), []string{"error" + at + `.retryOn: unknown condition " reset"; did you mean "reset"?`}},
 		{"no condition", retries(`attempts: 1, retryOn: "reset,"`), []string{"error" + at + ".retryOn: a condition is empty"}},
 		{"no status", retries(`attempts: 1, retryOn: "599"`), []string{"error" + at + ".retryOn: 599 is not an HTTP status"}},
 		{"statuses missing", retries("attempts: 1, retryOn: retriable-status-codes"),
@@ -84,7 +85,7 @@ func TestPolicyFindings(t *testing.T) {
 			"warning" + pool + "tcp.tcpKeepalive: has no effect: the keepalive of Go or of the system holds",
 			"warning" + pool + "tcp.idleTimeout: has no effect: a TCP connection is the process's own, which closes it",
 			"warning" + pool + "tcp.maxConnectionDuration: has no effect: no connection is closed for its age"}},
-		{"rest of an HTTP pool", destination("connectionPool: {http: {idleTimeout: 1s, maxRequestsPerConnection: 0, h2UpgradePolicy: UPGRADE, useClientProtocol: true, maxConcurrentStreams: 1, http2KeepAlive: {interval: 1s}}}"), []string{
+		{"rest of an HTTP pool", destination("connectionPool: {http: {idleTimeout: 1s, maxRequestsPerConnection: 0, h2UpgradePolicy: UPGRADE, useClientProtocol: false, maxConcurrentStreams: 1, http2KeepAlive: {interval: 1s, timeout: 1s}}}"), []string{
 			"warning" + pool + "http.idleTimeout: has no effect: HTTP connections without calls are closed after 90s, gRPC's stay; for calls on which nothing is sent, there is TrafficPolicy's idleTimeout",
 			"warning" + pool + "http.maxRequestsPerConnection: has no effect: a connection takes any number of requests",
 			"warning" + pool + "http.h2UpgradePolicy: has no effect: a port speaks HTTP/2 if its protocol is HTTP2 or GRPC, or by TLS",

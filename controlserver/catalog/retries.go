@@ -46,7 +46,6 @@ func (v *validator) retryOn(p *path, list string) {
 	}
 	listed, statuses := false, false
 	for word := range strings.SplitSeq(list, ",") {
-		word = strings.TrimSpace(word)
 		if code, err := strconv.Atoi(word); err == nil {
 			statuses = true
 			if http.StatusText(code) == "" {

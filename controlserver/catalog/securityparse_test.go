@@ -368,7 +368,7 @@ spec:
 	_, findings := catalog.Parse("f", []byte(text))
 	want := []string{
 		"warning f:17: AuthorizationPolicy/demo/p: spec.rules[0].when[0].values: is empty, which counts as if it were left out",
-		`warning f:7: AuthorizationPolicy/demo/p: metadata.annotations[istio.io/dry-run]: "maybe" is neither "true" nor "false": the policy is in force`,
+		`error f:7: AuthorizationPolicy/demo/p: metadata.annotations[istio.io/dry-run]: "maybe" is neither "true" nor "false"`,
 		`error f:14: AuthorizationPolicy/demo/p: spec.rules[0].from[0].source.ipBlocks[1]: "10.0.0.0/99" is not an IP address or CIDR`,
 		"error f:16: AuthorizationPolicy/demo/p: spec.rules[0].when[0]: needs values or notValues",
 		"error f:27: PeerAuthentication/demo/q: spec.portLevelMtls[99999]: port 99999 is out of range: 1 to 65535",
@@ -380,8 +380,8 @@ spec:
 
 func TestDryRunOfWhatHasNone(t *testing.T) {
 	for spec, want := range map[string]string{
-		"{action: CUSTOM, provider: {name: x}, rules: [{}]}": "nobody is asked: what a provider would say is not known without asking it",
-		"{action: AUDIT, rules: [{}]}":                       "has no effect: AUDIT decides nothing",
+		"{action: CUSTOM, provider: {name: x}, rules: [{}]}": "is for ALLOW and DENY: nobody is asked, and what a provider would say is not known without asking it",
+		"{action: AUDIT, rules: [{}]}":                       "is for ALLOW and DENY, and action is AUDIT",
 		"{rules: [{}]}":                                      "",
 	} {
 		text := strings.Replace(doc("AuthorizationPolicy", "p", "demo", spec), "namespace:", `annotations: {istio.io/dry-run: "true"}, namespace:`, 1)

@@ -9,7 +9,6 @@ import (
 )
 
 func (v *validator) serviceEntry(se *networking.ServiceEntry, p *path) {
-	dynamic := se.GetResolution() == networking.ServiceEntry_NONE || se.GetResolution() == networking.ServiceEntry_DYNAMIC_DNS
 	if len(se.GetHosts()) == 0 {
 		v.fail(p.field("hosts"), "must name at least one host")
 	}
@@ -18,21 +17,24 @@ func (v *validator) serviceEntry(se *networking.ServiceEntry, p *path) {
 		at := p.field("hosts").at(i)
 		lower := strings.ToLower(h)
 		if first, ok := seen[lower]; ok {
-			v.fail(at, "%q given twice, first as hosts[%d]", h, first)
+			v.warn(at, "%q given twice, first as hosts[%d]", h, first)
 			continue
 		}
 		seen[lower] = i
-		switch {
-		case h == "*":
+		if h == "*" {
 			v.fail(at, "\"*\" would take every host")
-		case strings.HasPrefix(h, "*.") && !dynamic:
-			v.fail(at, "wildcard %q cannot have resolution %s", h, se.GetResolution())
-		default:
-			v.host(at, h, true)
+			continue
+		}
+		v.host(at, h, true)
+		if strings.HasPrefix(h, "*.") && se.GetResolution() == networking.ServiceEntry_STATIC {
+			v.warn(at, "wildcard %q is not supported yet: nobody calls it", h)
 		}
 	}
 	for i, a := range se.GetAddresses() {
 		v.vip(p.field("addresses").at(i), a)
+		if r := se.GetResolution(); strings.Contains(a, "/") && r != networking.ServiceEntry_NONE && r != networking.ServiceEntry_STATIC {
+			v.fail(p.field("addresses").at(i), "CIDR %q cannot have resolution %s", a, r)
+		}
 	}
 	v.servicePorts(p.field("ports"), se)
 	v.resolution(p, se)
@@ -49,7 +51,7 @@ func (v *validator) serviceEntry(se *networking.ServiceEntry, p *path) {
 	for i, e := range se.GetEndpoints() {
 		v.endpoint(p.field("endpoints").at(i), se, e)
 	}
-	v.exportTo(p.field("exportTo"), se.GetExportTo())
+	v.exportTo(p.field("exportTo"), se.GetExportTo(), true)
 	v.altNames(p.field("subjectAltNames"), se.GetSubjectAltNames())
 }
 
@@ -84,7 +86,7 @@ func (v *validator) servicePorts(p *path, se *networking.ServiceEntry) {
 		switch {
 		case sp.GetName() == "":
 			v.fail(at.field("name"), "is missing")
-		case !dnsLabel.MatchString(strings.ToLower(sp.GetName())):
+		case !hostLabel.MatchString(sp.GetName()):
 			v.fail(at.field("name"), "%q must be letters, digits and '-'", sp.GetName())
 		case names[sp.GetName()]:
 			v.fail(at.field("name"), "%q given twice", sp.GetName())
@@ -104,8 +106,14 @@ func (v *validator) servicePorts(p *path, se *networking.ServiceEntry) {
 			}
 			v.fail(at.field("protocol"), "unknown protocol %q; there are %s", sp.GetProtocol(), strings.Join(options, ", "))
 		}
+		if len(se.GetHosts()) > 1 && se.GetResolution() != networking.ServiceEntry_NONE && (sp.GetProtocol() == "" || !namesHost(normalProtocol(sp.GetProtocol()))) {
+			v.fail(at.field("protocol"), "nothing in it names a host, and the service has %d", len(se.GetHosts()))
+		}
 	}
 }
+
+// namesHost reports whether what is spoken by a protocol names the host that is called.
+func namesHost(p Protocol) bool { return p.IsHTTP() || p == HTTPS || p == TLS }
 
 func (v *validator) resolution(p *path, se *networking.ServiceEntry) {
 	at := p.field("resolution")
@@ -115,16 +123,34 @@ func (v *validator) resolution(p *path, se *networking.ServiceEntry) {
 			v.fail(at, "resolution %s takes no endpoints", se.GetResolution())
 		}
 		v.warn(at, "resolution %s is not supported yet: use STATIC or DNS", se.GetResolution())
+		if se.GetResolution() == networking.ServiceEntry_DYNAMIC_DNS {
+			v.dynamic(p, se)
+		}
 	case networking.ServiceEntry_DNS, networking.ServiceEntry_DNS_ROUND_ROBIN:
-		if len(se.GetEndpoints()) == 0 && se.GetWorkloadSelector() == nil {
-			for i, h := range se.GetHosts() {
-				if strings.HasPrefix(h, "*") {
-					v.fail(p.field("hosts").at(i), "wildcard %q has no address in DNS", h)
-				}
+		for i, h := range se.GetHosts() {
+			if why := notHost(h, false); len(se.GetEndpoints()) == 0 && why != "" && notHost(h, true) == "" {
+				v.fail(p.field("hosts").at(i), "%q has no address in DNS: %s", h, why)
 			}
 		}
 		if se.GetResolution() == networking.ServiceEntry_DNS_ROUND_ROBIN && len(se.GetEndpoints()) > 1 {
 			v.fail(p.field("endpoints"), "DNS_ROUND_ROBIN takes one endpoint, not %d", len(se.GetEndpoints()))
+		}
+	}
+}
+
+// dynamic checks a service whose hosts are looked up as they are called.
+func (v *validator) dynamic(p *path, se *networking.ServiceEntry) {
+	for i, h := range se.GetHosts() {
+		if !strings.HasPrefix(h, "*") {
+			v.fail(p.field("hosts").at(i), "%q is no wildcard, and resolution is DYNAMIC_DNS", h)
+		}
+	}
+	if len(se.GetAddresses()) > 0 {
+		v.fail(p.field("addresses"), "has no place with resolution DYNAMIC_DNS: a call is told by its host")
+	}
+	for i, sp := range se.GetPorts() {
+		if proto := normalProtocol(sp.GetProtocol()); proto != HTTP && proto != HTTP2 && proto != GRPC && proto != TLS {
+			v.fail(p.field("ports").at(i).field("protocol"), "resolution DYNAMIC_DNS is for HTTP, HTTP2, GRPC and TLS")
 		}
 	}
 }

@@ -15,7 +15,9 @@ import (
 // could only be dropped.
 type validator struct {
 	report func(p *path, s Severity, message string)
-	failed bool
+	// namespace is that of the object.
+	namespace string
+	failed    bool
 }
 
 func (v *validator) fail(p *path, format string, args ...any) {
@@ -28,33 +30,46 @@ func (v *validator) warn(p *path, format string, args ...any) {
 }
 
 var (
-	hostLabel = regexp.MustCompile(`^[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?$`)
+	hostLabel = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
+	numeric   = regexp.MustCompile(`^[0-9]+$`)
 	labelName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
 	subset    = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
 )
 
 // host checks a name of DNS labels, of which the first may be "*".
 func (v *validator) host(p *path, host string, wildcard bool) {
-	switch {
-	case host == "":
+	if host == "" {
 		v.fail(p, "is missing")
 		return
-	case host == "*" && wildcard:
-		return
-	case len(host) > 255:
-		v.fail(p, "is longer than 255 characters")
-		return
 	}
-	name := strings.TrimSuffix(host, ".")
-	if wildcard {
-		name = strings.TrimPrefix(name, "*.")
+	if why := notHost(host, wildcard); why != "" {
+		v.fail(p, "%q is not a host name: %s", host, why)
+	} else if strings.HasPrefix(host, "*") && host != "*" && !strings.HasPrefix(host, "*.") {
+		v.warn(p, "%q is nobody's: \"*\" stands for whole labels alone, as in \"*.example.com\"", host)
 	}
-	for label := range strings.SplitSeq(name, ".") {
+}
+
+// notHost says why a name is none of DNS labels, of which the first may be "*"; nothing if it is one. The last may not be a number, or the name
+// would be taken for an address.
+func notHost(host string, wildcard bool) string {
+	if len(host) > 255 {
+		return "it is longer than 255 characters"
+	}
+	labels := strings.Split(strings.TrimSuffix(host, "."), ".")
+	if last := labels[len(labels)-1]; numeric.MatchString(last) && (!wildcard || len(labels) > 1) {
+		return fmt.Sprintf("its last label, %q, is a number", last)
+	}
+	for i, label := range labels {
+		if first := i == 0 && wildcard; first && label == "*" {
+			continue
+		} else if first {
+			label = strings.TrimPrefix(strings.TrimPrefix(label, "*-"), "*")
+		}
 		if !hostLabel.MatchString(label) {
-			v.fail(p, "%q is not a host name: label %q", host, label)
-			return
+			return fmt.Sprintf("label %q", labels[i])
 		}
 	}
+	return ""
 }
 
 func (v *validator) labels(p *path, labels map[string]string) {
@@ -74,21 +89,29 @@ func (v *validator) labels(p *path, labels map[string]string) {
 	}
 }
 
-// exportTo checks a list of namespaces.
-func (v *validator) exportTo(p *path, list []string) {
+// exportTo checks a list of namespaces; of services "~", which is none, may be one.
+func (v *validator) exportTo(p *path, list []string, service bool) {
 	seen := map[string]bool{}
 	for i, e := range list {
+		name := e
+		if e == "." {
+			name = v.namespace
+		}
 		switch {
-		case seen[e]:
+		case seen[name]:
 			v.fail(p.at(i), "%q given twice", e)
+		case e == "~" && !service:
+			v.fail(p.at(i), "\"~\" is for services alone")
 		case e == "*" || e == "~":
 			if len(list) > 1 {
 				v.fail(p.at(i), "%q must stand alone", e)
 			}
-		case e != "." && !dnsLabel.MatchString(e):
+		case e != "." && !hostLabel.MatchString(e):
 			v.fail(p.at(i), "%q is not a namespace, \"*\", \".\" or \"~\"", e)
+		case e != "." && !dnsLabel.MatchString(e):
+			v.warn(p.at(i), "%q is no namespace: they are in lower case", e)
 		}
-		seen[e] = true
+		seen[name] = true
 	}
 }
 

@@ -16,15 +16,14 @@ func (v *validator) virtualService(vs *networking.VirtualService, p *path) {
 	}
 	if len(vs.GetHosts()) == 0 {
 		v.warn(p.field("hosts"), "no hosts: only of use by delegation, which is not supported yet")
+		v.delegated(p, vs)
 	}
-	seen := map[string]int{}
 	for i, h := range vs.GetHosts() {
-		at, lower := p.field("hosts").at(i), strings.ToLower(h)
-		if first, ok := seen[lower]; ok {
+		at := p.field("hosts").at(i)
+		if first := slices.IndexFunc(vs.GetHosts()[:i], func(o string) bool { return coincide(o, h) }); first >= 0 {
 			v.fail(at, "%q given twice, first as hosts[%d]", h, first)
 			continue
 		}
-		seen[lower] = i
 		if h == "*" && mesh {
 			v.fail(at, "\"*\" cannot be used in the mesh")
 			continue
@@ -34,12 +33,15 @@ func (v *validator) virtualService(vs *networking.VirtualService, p *path) {
 		}
 	}
 	v.gateways(p.field("gateways"), vs.GetGateways())
-	v.exportTo(p.field("exportTo"), vs.GetExportTo())
+	v.exportTo(p.field("exportTo"), vs.GetExportTo(), false)
 	if len(vs.GetHttp())+len(vs.GetTcp())+len(vs.GetTls()) == 0 {
 		v.fail(p.field("http"), "has no rules: one of http, tcp and tls is needed")
 	}
 	for i, r := range vs.GetHttp() {
-		v.route(p.field("http").at(i), r)
+		v.route(p.field("http").at(i), r, mesh)
+		if r.GetDelegate() != nil && len(vs.GetHosts()) == 0 {
+			v.fail(p.field("http").at(i).field("delegate"), "has no place in what others delegate to: it has no hosts")
+		}
 	}
 	v.reachable(p.field("http"), vs.GetHttp())
 	for i, r := range vs.GetTls() {
@@ -49,18 +51,42 @@ func (v *validator) virtualService(vs *networking.VirtualService, p *path) {
 		at := p.field("tcp").at(i)
 		v.l4(at.field("route"), r.GetRoute())
 		for j, m := range r.GetMatch() {
-			v.labels(at.field("match").at(j).field("sourceLabels"), m.GetSourceLabels())
-			v.gateways(at.field("match").at(j).field("gateways"), m.GetGateways())
+			v.l4Match(at.field("match").at(j), m)
 		}
 	}
 }
 
+// delegated checks what others can delegate to: rules on HTTP, and nothing that says for whom they are.
+func (v *validator) delegated(p *path, vs *networking.VirtualService) {
+	for field, n := range map[string]int{"gateways": len(vs.GetGateways()), "tls": len(vs.GetTls()), "tcp": len(vs.GetTcp())} {
+		if n > 0 {
+			v.fail(p.field(field), "has no place where there are no hosts")
+		}
+	}
+}
+
+// coincide reports whether a host can be both.
+func coincide(a, b string) bool {
+	a, b = strings.ToLower(a), strings.ToLower(b)
+	short, isA := strings.CutPrefix(a, "*")
+	long, isB := strings.CutPrefix(b, "*")
+	switch {
+	case isA && isB && len(long) < len(short):
+		return strings.HasSuffix(short, long)
+	case isA:
+		return strings.HasSuffix(long, short)
+	case isB:
+		return strings.HasSuffix(short, long)
+	}
+	return a == b
+}
+
 func (v *validator) gateways(p *path, names []string) {
 	for i, name := range names {
-		parts := strings.Split(name, "/")
-		ok := len(parts) <= 2
-		for j, part := range parts {
-			ok = ok && (dnsLabel.MatchString(part) || len(parts) == 2 && j == 0 && part == "." || j == len(parts)-1 && objectName.MatchString(part))
+		namespace, rest, two := strings.Cut(name, "/")
+		ok := notHost(name, false) == ""
+		if two {
+			ok = hostLabel.MatchString(namespace) && hostLabel.MatchString(rest)
 		}
 		if !ok {
 			v.fail(p.at(i), "%q is not \"mesh\", NAME or NAMESPACE/NAME", name)
@@ -68,38 +94,39 @@ func (v *validator) gateways(p *path, names []string) {
 	}
 }
 
-func (v *validator) route(p *path, r *networking.HTTPRoute) {
+func (v *validator) route(p *path, r *networking.HTTPRoute, mesh bool) {
 	for i, m := range r.GetMatch() {
-		v.match(p.field("match").at(i), m)
+		v.match(p.field("match").at(i), m, mesh)
 	}
 	v.actions(p, r)
+	v.headerOperations(p.field("headers"), r.GetHeaders())
+	v.oneAuthority(p, r)
 	v.weights(p.field("route"), r.GetRoute())
 	v.duration(p.field("timeout"), r.GetTimeout())
 	v.retries(p.field("retries"), r)
 	v.fault(p.field("fault"), r.GetFault())
 	v.mirrors(p, r)
-	if age := r.GetCorsPolicy().GetMaxAge(); age != nil && (age.GetNanos() != 0 || age.GetSeconds() < 0) {
-		v.fail(p.field("corsPolicy").field("maxAge"), "must be whole seconds")
-	}
-	for i, o := range r.GetCorsPolicy().GetAllowOrigins() {
-		v.stringMatch(p.field("corsPolicy").field("allowOrigins").at(i), o)
-	}
+	v.cors(p.field("corsPolicy"), r.GetCorsPolicy())
 }
 
-func (v *validator) match(p *path, m *networking.HTTPMatchRequest) {
+func (v *validator) match(p *path, m *networking.HTTPMatchRequest, mesh bool) {
 	v.stringMatch(p.field("uri"), m.GetUri())
-	v.stringMatch(p.field("scheme"), m.GetScheme())
-	v.stringMatch(p.field("method"), m.GetMethod())
-	v.stringMatch(p.field("authority"), m.GetAuthority())
-	v.stringMatches(p.field("headers"), m.GetHeaders())
-	v.stringMatches(p.field("withoutHeaders"), m.GetWithoutHeaders())
+	v.someMatch(p.field("scheme"), m.GetScheme())
+	v.someMatch(p.field("method"), m.GetMethod())
+	v.someMatch(p.field("authority"), m.GetAuthority())
+	v.headerMatches(p.field("headers"), m.GetHeaders(), mesh, false)
+	v.headerMatches(p.field("withoutHeaders"), m.GetWithoutHeaders(), mesh, true)
 	v.stringMatches(p.field("queryParams"), m.GetQueryParams())
 	v.labels(p.field("sourceLabels"), m.GetSourceLabels())
 	v.gateways(p.field("gateways"), m.GetGateways())
 	if m.GetPort() != 0 {
 		v.port(p.field("port"), m.GetPort())
 	}
-	if ns := m.GetSourceNamespace(); ns != "" && !dnsLabel.MatchString(ns) {
+	switch ns := m.GetSourceNamespace(); {
+	case ns == "" || dnsLabel.MatchString(ns):
+	case hostLabel.MatchString(ns):
+		v.warn(p.field("sourceNamespace"), "%q is no namespace: they are in lower case", ns)
+	default:
 		v.fail(p.field("sourceNamespace"), "%q is not a namespace", ns)
 	}
 }
@@ -113,12 +140,23 @@ func (v *validator) stringMatches(p *path, all map[string]*networking.StringMatc
 			v.fail(p, "a name is empty")
 			continue
 		}
-		v.stringMatch(p.key(name), all[name])
+		v.someMatch(p.key(name), all[name])
 	}
+}
+
+// someMatch is stringMatch where the beginning of a value must be something.
+func (v *validator) someMatch(p *path, m *networking.StringMatch) {
+	if prefix, ok := m.GetMatchType().(*networking.StringMatch_Prefix); ok && prefix.Prefix == "" {
+		v.fail(p.field("prefix"), "is empty")
+	}
+	v.stringMatch(p, m)
 }
 
 func (v *validator) stringMatch(p *path, m *networking.StringMatch) {
 	if expr, ok := m.GetMatchType().(*networking.StringMatch_Regex); ok {
+		if expr.Regex == "" {
+			v.fail(p.field("regex"), "is empty")
+		}
 		v.regex(p.field("regex"), expr.Regex)
 	}
 }
@@ -128,6 +166,7 @@ func (v *validator) weights(p *path, route []*networking.HTTPRouteDestination) {
 	var total uint64
 	for i, d := range route {
 		v.destination(p.at(i).field("destination"), d.GetDestination())
+		v.headerOperations(p.at(i).field("headers"), d.GetHeaders())
 		if d.GetWeight() < 0 {
 			v.fail(p.at(i).field("weight"), "must not be negative")
 			continue
@@ -196,40 +235,4 @@ func (v *validator) reachable(p *path, rules []*networking.HTTPRoute) {
 			}
 		}
 	}
-}
-
-func (v *validator) tlsRoute(p *path, r *networking.TLSRoute, hosts []string) {
-	if len(r.GetMatch()) == 0 {
-		v.fail(p.field("match"), "is missing")
-	}
-	for i, m := range r.GetMatch() {
-		at := p.field("match").at(i)
-		if len(m.GetSniHosts()) == 0 {
-			v.fail(at.field("sniHosts"), "is missing")
-		}
-		for j, sni := range m.GetSniHosts() {
-			covered := slices.ContainsFunc(hosts, func(h string) bool {
-				suffix, wild := strings.CutPrefix(h, "*")
-				return sni == h || wild && strings.HasSuffix(sni, suffix)
-			})
-			if !covered {
-				v.fail(at.field("sniHosts").at(j), "%q is not among the hosts", sni)
-			}
-		}
-		v.labels(at.field("sourceLabels"), m.GetSourceLabels())
-		v.gateways(at.field("gateways"), m.GetGateways())
-	}
-	v.l4(p.field("route"), r.GetRoute())
-}
-
-func (v *validator) l4(p *path, route []*networking.RouteDestination) {
-	if len(route) == 0 {
-		v.fail(p, "is missing")
-	}
-	var total uint64
-	for i, d := range route {
-		v.destination(p.at(i).field("destination"), d.GetDestination())
-		total += uint64(max(d.GetWeight(), 0))
-	}
-	v.total(p, len(route), total)
 }

@@ -16,7 +16,7 @@ func (v *validator) workloadEntry(e *networking.WorkloadEntry, p *path) {
 		v.fail(at, "is missing")
 	case address == "":
 		v.warn(at, "is missing: workloads behind another network's gateway are not supported yet")
-	case unix && !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "@"):
+	case unix && !strings.HasPrefix(path, "@") && (!strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/")):
 		v.fail(at, "%q is not an absolute path", path)
 	case unix && len(e.GetPorts()) > 0:
 		v.fail(p.field("ports"), "a unix socket has no ports")
@@ -28,7 +28,7 @@ func (v *validator) workloadEntry(e *networking.WorkloadEntry, p *path) {
 	}
 	for _, name := range sorted(e.GetPorts()) {
 		v.port(p.field("ports").key(name), e.GetPorts()[name])
-		if !dnsLabel.MatchString(strings.ToLower(name)) {
+		if !hostLabel.MatchString(name) {
 			v.fail(p.field("ports").key(name), "%q is not a port name", name)
 		}
 	}
@@ -37,7 +37,7 @@ func (v *validator) workloadEntry(e *networking.WorkloadEntry, p *path) {
 		v.warn(p.field("labels").key(tlsMode), "%q is neither \"istio\" nor \"disabled\": it counts as \"disabled\"", mode)
 	}
 	if l := e.GetLocality(); l != "" && (strings.HasPrefix(l, "/") || strings.Count(l, "/") > 2) {
-		v.fail(p.field("locality"), "%q is not region/zone/sub-zone", l)
+		v.warn(p.field("locality"), "%q is not region/zone/sub-zone", l)
 	}
 }
 

@@ -70,6 +70,9 @@ func BootstrapFor(addr ...string) (*Bootstrap, error) {
 		if strings.TrimSpace(a) == "" {
 			return nil, fmt.Errorf(`bootstrap: address %d of the control servers is empty: set it to "host:port"`, i+1)
 		}
+		if !strings.Contains(a, ":") {
+			return nil, fmt.Errorf(`bootstrap: address %q of a control server has no port: write "host:port"`, a)
+		}
 		b.servers = append(b.servers, server{uri: a, creds: channelCreds{kind: credsMesh}, plain: true})
 	}
 	return b, nil

@@ -223,7 +223,7 @@ func TestBootstrapErrors(t *testing.T) {
 			}
 		})
 	}
-	for _, list := range [][]string{nil, {""}, {"a:1", " "}} {
+	for _, list := range [][]string{nil, {""}, {"a:1", " "}, {"127.0.0.1"}, {"a:1", "cp.example"}} {
 		if _, err := BootstrapFor(list...); err == nil {
 			t.Errorf("%q is accepted", list)
 		}

@@ -287,5 +287,8 @@ func reason(err error) string {
 	if c := s.Code(); c != codes.Unavailable && c != codes.Unknown {
 		text = c.String() + ": " + text
 	}
+	if strings.HasPrefix(text, "error reading server preface") {
+		text += " (it is none, or wants TLS, for which this process needs an identity)"
+	}
 	return text
 }

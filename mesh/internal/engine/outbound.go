@@ -9,6 +9,7 @@ import (
 
 	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/resilience"
+	"github.com/weftmesh/weft/resolver"
 )
 
 // Do sends the call: match a route, choose a cluster, try hosts until one
@@ -218,7 +219,7 @@ func (c *Call) again(out resilience.Outcome) (pause time.Duration, again bool) {
 		return 0, true
 	}
 	retry := &c.route.Policy.Retry
-	if retry.Attempts == 0 || errors.Is(out.Err, ErrFull) {
+	if retry.Attempts == 0 || errors.Is(out.Err, ErrFull) || !retry.Covers((*asked)(&c.Request)) {
 		return 0, false
 	}
 	out.Idempotent = c.repeatable(out)
@@ -265,6 +266,30 @@ func (c *Call) repeat(d resilience.Decision) {
 	if c.step++; d.Anew {
 		c.step = 0
 	}
+}
+
+// asked is a request as retry policies read it.
+type asked resolver.Request
+
+// Values implements resilience.Header.
+func (r *asked) Values(n resilience.HeaderName) []string {
+	switch n.Lower {
+	case ":method":
+		return []string{r.Method}
+	case ":path":
+		if r.Query != "" {
+			return []string{r.Path + "?" + r.Query}
+		}
+		return []string{r.Path}
+	case ":authority":
+		return []string{r.Authority}
+	case ":scheme":
+		return []string{r.Scheme}
+	}
+	if r.Header == nil {
+		return nil
+	}
+	return r.Header.Values(n)
 }
 
 // repeatable reports whether a call that ended so may be processed twice. HTTP's methods say so of themselves; of gRPC's only

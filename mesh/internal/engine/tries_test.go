@@ -243,3 +243,28 @@ func TestPausesBeginAnewAfterAPushback(t *testing.T) {
 		}
 	}
 }
+
+// Which requests are repeated is said by their headers, as HTTP/2 has them (Envoy retriable_request_headers).
+func TestOnlyCoveredRequestsAreRepeated(t *testing.T) {
+	name := func(n string) resilience.HeaderName { return resilience.HeaderName{Lower: n, Canonical: n} }
+	for _, m := range []resilience.HeaderMatch{
+		{Name: name(":method"), Kind: resilience.MatchExact, Value: "GET"},
+		{Name: name(":path"), Kind: resilience.MatchExact, Value: "/?safe=1"},
+		{Name: name(":authority"), Kind: resilience.MatchExact, Value: "payments"},
+		{Name: name(":scheme"), Kind: resilience.MatchExact, Value: "http"},
+		{Name: name("x-again"), Kind: resilience.MatchPresent},
+	} {
+		for covered, want := range map[bool]int{true: 3, false: 1} {
+			p := retries(2)
+			p.Retry.Answers = &resilience.Answers{Requests: []resilience.HeaderMatch{m}}
+			e, _ := newEngine(t, nil, to("payments", p, "a", "b", "c"))
+			f := &fake{send: func(context.Context, *Attempt) resilience.Outcome { return failed(resilience.ConnectFailure) }}
+			if covered {
+				f.Request.Method, f.Request.Query, f.Request.Authority, f.Request.Scheme, f.Request.Header = "GET", "safe=1", "payments", "http", said{"x-again": ""}
+			}
+			if f.do(t.Context(), e.Service("payments")); len(f.hosts) != want {
+				t.Errorf("%s, covered %v: %d attempts, want %d", m.Name.Lower, covered, len(f.hosts), want)
+			}
+		}
+	}
+}

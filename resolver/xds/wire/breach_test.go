@@ -23,7 +23,7 @@ var stricter = []struct{ place, says string }{
 	{`.*`, `NaN is not within 0 and 100|is no number`},
 	{`.*\.token_bucket(\.max_tokens|\.fill_interval)?`, `missing|must be more than 0|less than 50ms`},
 	{`.*retry_back_off\.(base|max)_interval`, `is less than the base_interval`},
-	{`.*\.retriable_headers\[0\]\.string_match`, `missing`}, // gRFC A28
+	{`.*\.retriable_(request_)?headers\[0\]\.string_match`, `missing`}, // gRFC A28
 	{`.*\.(base_ejection|max_ejection)_time`, `is less than the base_ejection_time`},
 	{`.*\.limit_kbps`, `missing`}, // of a route
 	{`.*\.min_rtt_calc_params(\.interval|\.fixed_value)?`, `missing, and so is fixed_value`},

@@ -32,6 +32,9 @@ func decodeHedge(p *place, m *routev3.HedgePolicy, own *own, retry *resilience.R
 		}
 		o.unknown()
 	} else if m.GetHedgeOnPerTryTimeout() {
+		if retry.Attempts == 0 {
+			retry.TryTimeout = 0 // it ends no attempt
+		}
 		if retry.TryTimeout == 0 {
 			p.warn("hedge_on_per_try_timeout", "has no effect without retries and a per_try_timeout")
 		} else {

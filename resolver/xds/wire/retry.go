@@ -16,14 +16,15 @@ import (
 	"github.com/weftmesh/weft/resolver"
 )
 
-// decodeRetry reads a retry policy. One that repeats nothing, be it for want of
-// attempts or of conditions that are known, is none.
+// decodeRetry reads a retry policy. Of one that repeats nothing, be it for want of
+// attempts, of conditions that are known or of requests, the time of a try is left (Envoy).
 func decodeRetry(p *place, m *routev3.RetryPolicy) resilience.Retry {
 	if m == nil {
 		return resilience.Retry{}
 	}
 	p.ignores(m, "retry_on", "num_retries", "per_try_timeout", "retry_back_off", "retry_priority", "retry_host_predicate",
-		"host_selection_retry_max_attempts", "retriable_status_codes", "retriable_headers", "rate_limited_retry_back_off")
+		"host_selection_retry_max_attempts", "retriable_status_codes", "retriable_headers", "retriable_request_headers",
+		"rate_limited_retry_back_off")
 	on, unknown := resilience.ParseConditions(m.GetRetryOn())
 	for _, name := range slices.Compact(unknown) {
 		p.warn("retry_on", "%q is not supported yet, has no effect", name)
@@ -52,8 +53,8 @@ func decodeRetry(p *place, m *routev3.RetryPolicy) resilience.Retry {
 		}
 	}
 	r.Answers = decodeAnswers(p, m)
-	if r.Attempts == 0 || r.On == 0 {
-		return resilience.Retry{}
+	if r.Attempts == 0 || r.On == 0 || len(m.GetRetriableRequestHeaders()) > 0 && (r.Answers == nil || r.Answers.Requests == nil) {
+		return resilience.Retry{TryTimeout: r.TryTimeout}
 	}
 	return r
 }
@@ -90,8 +91,16 @@ func decodeAnswers(p *place, m *routev3.RetryPolicy) *resilience.Answers {
 	}
 	for i, h := range m.GetRetriableHeaders() {
 		q := p.at("retriable_headers", i)
-		if h, ok := decodeAnswerHeader(&q, h); ok {
+		if h, ok := decodeAnswerHeader(&q, h); ok && !strings.HasPrefix(h.Name.Lower, ":") {
 			a.Headers = append(a.Headers, h)
+		} else if ok {
+			q.warn("", "a match of this kind is not supported yet, has no effect")
+		}
+	}
+	for i, h := range m.GetRetriableRequestHeaders() {
+		q := p.at("retriable_request_headers", i)
+		if h, ok := decodeAnswerHeader(&q, h); ok {
+			a.Requests = append(a.Requests, h)
 		}
 	}
 	if b := m.GetRateLimitedRetryBackOff(); b != nil {
@@ -102,7 +111,7 @@ func decodeAnswers(p *place, m *routev3.RetryPolicy) *resilience.Answers {
 			q.refuse("max_interval", "must be more than 0")
 		}
 	}
-	if a.Statuses == nil && a.Headers == nil && a.Resets == nil {
+	if a.Statuses == nil && a.Headers == nil && a.Resets == nil && a.Requests == nil {
 		return nil
 	}
 	return &a
@@ -139,7 +148,7 @@ var answerKinds = map[resolver.StringKind]resilience.MatchKind{
 	resolver.StringContains: resilience.MatchContains,
 }
 
-// decodeAnswerHeader leaves out what an answer can't be asked, so that less is repeated
+// decodeAnswerHeader leaves out what an answer, or a request, can't be asked, so that less is repeated
 // rather than more. An inverted match holds for an absent header, too, which
 // Envoy's does only if it takes it for an empty one.
 func decodeAnswerHeader(p *place, m *routev3.HeaderMatcher) (resilience.HeaderMatch, bool) {
@@ -155,7 +164,7 @@ func decodeAnswerHeader(p *place, m *routev3.HeaderMatcher) (resilience.HeaderMa
 	default:
 		exact = !h.MissingAsEmpty || !empty
 	}
-	if !known || !exact || h.Is.IgnoreCase || strings.HasPrefix(h.Name, ":") {
+	if !known || !exact || h.Is.IgnoreCase {
 		p.warn("", "a match of this kind is not supported yet, has no effect")
 		return resilience.HeaderMatch{}, false
 	}
@@ -171,7 +180,10 @@ func headerName(name string) resilience.HeaderName {
 // Resets bounds Retry-After alone, which Envoy must be told of.
 func encodeRetry(r resilience.Retry) *routev3.RetryPolicy {
 	if r.Attempts == 0 || r.On == 0 {
-		return nil
+		if r.TryTimeout == 0 {
+			return nil
+		}
+		return &routev3.RetryPolicy{PerTryTimeout: durationpb.New(r.TryTimeout)}
 	}
 	m := &routev3.RetryPolicy{
 		RetryOn:    r.On.String(),
@@ -217,6 +229,9 @@ func encodeAnswers(m *routev3.RetryPolicy, a *resilience.Answers) {
 	}
 	for _, h := range a.Headers {
 		m.RetriableHeaders = append(m.RetriableHeaders, encodeAnswerHeader(h))
+	}
+	for _, h := range a.Requests {
+		m.RetriableRequestHeaders = append(m.RetriableRequestHeaders, encodeAnswerHeader(h))
 	}
 	if len(a.Resets) == 0 && a.MaxReset == 0 {
 		return
