@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/weftmesh/weft/identity"
+	"github.com/weftmesh/weft/identity/identitytest"
 	"github.com/weftmesh/weft/resolver"
 )
 
@@ -84,5 +85,45 @@ func TestIdentityIsVisible(t *testing.T) {
 	}
 	if belief.Identity.ID != ledgerID || len(belief.Inbounds) != 1 || belief.Inbounds[0].Mode != "PERMISSIVE" || len(belief.Inbounds[0].Policies) != 2 {
 		t.Errorf("%+v", belief)
+	}
+}
+
+// Callers say who has answered, as he proved it, and who they are; of plaintext neither, and never how safe the connection was, as in Istio.
+func TestCallersNameTheServer(t *testing.T) {
+	ca := identitytest.New(t, "td")
+	f := newFleet(resolver.Inbound{TLS: identity.ServerTLS{Mode: identity.Permissive}})
+	var web, rpc, raw servedBy
+	server := f.member(t, ca.Source(ledgerID))
+	web.web(t, server, nil)
+	rpc.rpc(t, server)
+	raw.raw(t, server)
+	ctx := patiently(t)
+	for name, want := range map[string]struct {
+		tls      *identity.ClientTLS
+		from, to string
+	}{
+		"mutual":    {&identity.ClientTLS{Mutual: true}, aliceID, ledgerID},
+		"plaintext": {nil, "unknown", "unknown"},
+	} {
+		tel, option := newTelemetry()
+		m := f.member(t, ca.Source(aliceID), option)
+		for service, s := range map[string]*servedBy{"web": &web, "rpc": &rpc, "raw": &raw} {
+			f.route(service, resolver.Cluster{TLS: want.tls}, s.addr)
+		}
+		if code, _, err := get(ctx, m.RoundTripper(), "http://web/"); code != http.StatusOK {
+			t.Fatal(name, code, err)
+		}
+		if err := ask(ctx, t, m); err != nil {
+			t.Fatal(name, err)
+		}
+		conn, err := m.Dial(ctx, "tcp", "raw")
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		conn.Close()
+		eventually(t, "three calls are counted", func() bool { return len(tel.counts(t)) == 3 })
+		for _, c := range tel.counts(t) {
+			wantLabels(t, c, map[string]string{"reporter": "source", "source_principal": want.from, "destination_principal": want.to, "connection_security_policy": "unknown"})
+		}
 	}
 }

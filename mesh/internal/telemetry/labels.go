@@ -38,8 +38,8 @@ type series struct {
 	status   uint32 // gRPC
 	grpc     bool
 	flags    string
-	secure   uint8  // of inbound calls: over mutual TLS or not, as far as it is known
-	source   string // SPIFFE ID of the caller
+	secure   uint8  // over mutual TLS or not, as far as it is known
+	peer     string // SPIFFE ID of the other side, as it was verified
 }
 
 // What is known of the security of a connection.
@@ -56,6 +56,10 @@ func (l *labels) outbound(c *engine.Call, out resilience.Outcome, err error) met
 	}
 	if h := c.Host(); h != nil {
 		s.workload = workloadOf(h.Endpoint().Labels)
+	}
+	var both bool
+	if s.peer, both = c.Server(); both {
+		s.secure = mutual
 	}
 	if e, ok := errors.AsType[*engine.Error](err); ok {
 		if s.code, s.flags = refusal(e); c.Marks().Has(engine.FellBack) {
@@ -129,7 +133,7 @@ func (l *labels) inbound(c *engine.InboundCall, out resilience.Outcome) metric.M
 	}
 	switch {
 	case c.Peer.Secure():
-		s.secure, s.source = mutual, c.Caller
+		s.secure, s.peer = mutual, c.Caller
 	case c.Came():
 		s.secure = plain
 	}
@@ -205,8 +209,16 @@ const unknown = "unknown"
 
 func (l *labels) set(s series) attribute.Set {
 	source, dest, reporter := l.self, s.workload, "source"
+	security := unknown // callers don't say it (Istio)
+	own := ""
+	if s.secure == mutual && l.principal != nil {
+		own = l.principal()
+	}
+	from, to := own, s.peer
 	if s.inbound {
 		source, dest, reporter = Workload{}, l.self, "destination"
+		security = [...]string{unknown, "mutual_tls", "none"}[s.secure]
+		from, to = s.peer, own
 	}
 	name, namespace := s.service, dest.Namespace
 	if short, rest, ok := strings.Cut(s.service, "."); ok && strings.HasSuffix(rest, ".svc.cluster.local") {
@@ -220,17 +232,13 @@ func (l *labels) set(s series) attribute.Set {
 		attribute.String("request_protocol", s.protocol.String()),
 		attribute.String("response_code", strconv.Itoa(s.responseCode())),
 		attribute.String("response_flags", s.flags),
-		attribute.String("connection_security_policy", [...]string{unknown, "mutual_tls", "none"}[s.secure]),
+		attribute.String("connection_security_policy", security),
 	}
 	if s.grpc {
 		kv = append(kv, attribute.String("grpc_response_status", strconv.Itoa(int(s.status))))
 	}
-	own := ""
-	if s.secure == mutual && l.principal != nil {
-		own = l.principal()
-	}
-	kv = append(kv, workload("source", source, s.source)...)
-	kv = append(kv, workload("destination", dest, own)...)
+	kv = append(kv, workload("source", source, from)...)
+	kv = append(kv, workload("destination", dest, to)...)
 	return attribute.NewSet(kv...)
 }
 
