@@ -2,6 +2,7 @@ package identity
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/weftmesh/weft/internal/match"
 )
@@ -24,7 +25,7 @@ type bars struct {
 type want struct {
 	of       *test
 	holds    bool
-	policies []int32
+	policies []uint64 // as in ruledOut
 }
 
 // fewestWant is how many policies want the same if it is worth being asked for all of them.
@@ -63,8 +64,7 @@ func newBars(policies []policy, some []int32, fewest int) *bars {
 		holds bool
 	}
 	b := &bars{lookup: lookup{by: map[key][]int32{}}}
-	number := map[wish]int{}
-	var all []want
+	who := map[wish][]int32{}
 	for _, i := range some {
 		p := &policies[i]
 		lists := test{kind: All, of: []test{{kind: Any, of: p.permissions}, {kind: Any, of: p.principals}}}
@@ -72,18 +72,16 @@ func newBars(policies []policy, some []int32, fewest int) *bars {
 		b.add(ks[:min(len(ks), mostKeys)], i)
 		lists.wants(true, func(t *test, holds bool) {
 			w := wish{*t.leaf, holds}
-			n, ok := number[w]
-			if !ok {
-				n, number[w] = len(all), len(all)
-				all = append(all, want{of: t, holds: holds})
+			if who[w] = append(who[w], i); len(who[w]) == fewest {
+				b.wants = append(b.wants, want{of: t, holds: holds})
 			}
-			all[n].policies = append(all[n].policies, i)
 		})
 	}
-	for _, w := range all {
-		if len(w.policies) >= fewest {
-			b.wants = append(b.wants, w)
-		}
+	for i := range b.wants {
+		w := &b.wants[i]
+		var out ruledOut
+		out.add(who[wish{*w.of.leaf, w.holds}])
+		w.policies = slices.Clone(out[:min(len(out), (len(policies)+63)/64)])
 	}
 	if len(b.by) == 0 && len(b.wants) == 0 {
 		return nil
@@ -97,7 +95,9 @@ func (b *bars) rule(s *sight, perhaps bool, out *ruledOut) {
 	b.lead(s, true, out.add)
 	for i := range b.wants {
 		if w := &b.wants[i]; w.of.holds(s, perhaps == w.holds) != w.holds {
-			out.add(w.policies)
+			for j, some := range w.policies {
+				out[j] |= some
+			}
 		}
 	}
 }
