@@ -8,6 +8,7 @@ import (
 	"github.com/weftmesh/weft/controlserver/catalog"
 	"github.com/weftmesh/weft/controlserver/publish"
 	"github.com/weftmesh/weft/controlserver/source/registry"
+	"github.com/weftmesh/weft/resolver/xds/wire"
 )
 
 // registration tells the registry what the streams of ads do.
@@ -26,6 +27,18 @@ func (r registration) StreamOpened(stream uint64, n *ads.Node) {
 		Addresses:      n.InstanceIPs,
 		Peer:           n.Peer.Addr(),
 	})
+}
+
+// Took tells how the ports of a process take connections from now on: by that callers are told how to call it.
+func (r registration) Took(stream uint64, resources []*ads.Resource) {
+	for _, res := range resources {
+		if res.TypeURL != wire.ListenerType || !registry.Inbound(res.Name) {
+			continue
+		}
+		if l, err := wire.DecodeListener(res.Any()); err == nil && l.Inbound != nil { // always: it is our own
+			r.InForce(stream, res.Name, l.Inbound.TLS.Mode)
+		}
+	}
 }
 
 // client is what of a node decides what publish lets it see.

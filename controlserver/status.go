@@ -17,8 +17,20 @@ import (
 )
 
 // Settled waits until all that sources have reported so far is in use and every
-// connected client has answered for it, by taking or refusing what concerns it.
+// connected client has answered for it, by taking or refusing what concerns it. What callers are told because a
+// server took it is part of that.
 func (s *Server) Settled(ctx context.Context) error {
+	if err := s.answered(ctx); err != nil {
+		return err
+	}
+	if err := s.registry.Reported(ctx); err != nil {
+		return err
+	}
+	return s.answered(ctx)
+}
+
+// answered waits until clients have answered for what sources have reported.
+func (s *Server) answered(ctx context.Context) error {
 	s.mu.Lock()
 	reports := s.reports
 	s.mu.Unlock()
@@ -34,7 +46,7 @@ func (s *Server) Registered(ctx context.Context, addr string) error {
 	if err := s.await(ctx, func(w state) bool { return w.serves(addr) }); err != nil {
 		return fmt.Errorf("controlserver: %s is not registered: %w", addr, err)
 	}
-	return s.ads.Settled(ctx)
+	return s.Settled(ctx)
 }
 
 // Departed waits until no process is registered at the address any more and, as
@@ -43,7 +55,7 @@ func (s *Server) Departed(ctx context.Context, addr string) error {
 	if err := s.await(ctx, func(w state) bool { return !w.serves(addr) }); err != nil {
 		return fmt.Errorf("controlserver: %s is still registered: %w", addr, err)
 	}
-	return s.ads.Settled(ctx)
+	return s.Settled(ctx)
 }
 
 // serves reports whether a service has an endpoint at the address.

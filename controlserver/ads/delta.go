@@ -16,11 +16,12 @@ func (st *stream) delta(req *discoveryv3.DeltaDiscoveryRequest) error {
 	if err := st.server.limits.checkDelta(req); err != nil {
 		return err
 	}
-	added, removed, look, err := st.changed(k, req)
+	added, removed, took, look, err := st.changed(k, req)
 	if err != nil {
 		return err
 	}
 	st.watch(k, added, removed)
+	st.answered(took)
 	if look {
 		st.kick()
 	} else {
@@ -29,15 +30,15 @@ func (st *stream) delta(req *discoveryv3.DeltaDiscoveryRequest) error {
 	return nil
 }
 
-// changed applies a request to the stream's state. look says that the client may
+// changed applies a request to the stream's state. took is what the client took of what was sent; look says that it may
 // have to be told something.
-func (st *stream) changed(k kind, req *discoveryv3.DeltaDiscoveryRequest) (added, removed []string, look bool, err error) {
+func (st *stream) changed(k kind, req *discoveryv3.DeltaDiscoveryRequest) (added, removed []string, took []*Resource, look bool, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.active = time.Now()
 	s := &st.subs[k]
 	if nonce := req.GetResponseNonce(); nonce != "" {
-		st.settle(s, nonce, req.GetErrorDetail())
+		took = st.settle(s, nonce, req.GetErrorDetail())
 	}
 	subscribe, unsubscribe := req.GetResourceNamesSubscribe(), req.GetResourceNamesUnsubscribe()
 	look = len(subscribe)+len(unsubscribe) > 0
@@ -64,9 +65,9 @@ func (st *stream) changed(k kind, req *discoveryv3.DeltaDiscoveryRequest) (added
 		}
 	}
 	if limit := st.server.limits.Subscriptions; s.asked > limit {
-		return nil, nil, false, invalid("resource_names_subscribe: %d names of type %s on this stream, more than the limit of %d", s.asked, shortType(k.url()), limit)
+		return nil, nil, nil, false, invalid("resource_names_subscribe: %d names of type %s on this stream, more than the limit of %d", s.asked, shortType(k.url()), limit)
 	}
-	return added, removed, look || st.concerns(), nil
+	return added, removed, took, look || st.concerns(), nil
 }
 
 // checkDelta returns why a request is not acceptable.

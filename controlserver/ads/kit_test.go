@@ -388,6 +388,13 @@ func (e *events) Subscribed(id uint64, url string, names []string) {
 func (e *events) Unsubscribed(id uint64, url string, names []string) {
 	e.add("unsub %d %s %s", id, short[url], sorted(names))
 }
+func (e *events) Took(id uint64, rs []*Resource) {
+	var what []string
+	for _, r := range rs {
+		what = append(what, short[r.TypeURL]+" "+r.Name+" "+r.Version[:4])
+	}
+	e.add("took %d %s", id, sorted(what))
+}
 func (e *events) Health(id uint64, healthy bool, reason string) {
 	e.add("health %d %v %s", id, healthy, reason)
 }

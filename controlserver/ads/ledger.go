@@ -39,11 +39,12 @@ func (l *ledger) note(nonce string, r *response) {
 }
 
 // settle takes the client's answer to the response with the nonce: text is empty
-// when it took it. A nonce that is not waited for changes nothing.
-func (l *ledger) settle(nonce string, refused bool, text string, now time.Time) (fresh []Refusal) {
+// when it took it. A nonce that is not waited for changes nothing. It returns what the client took of
+// the response, and what it had not refused before.
+func (l *ledger) settle(nonce string, refused bool, text string, now time.Time) (took []*Resource, fresh []Refusal) {
 	i := slices.IndexFunc(l.waiting, func(w inflight) bool { return w.nonce == nonce })
 	if i < 0 {
-		return nil
+		return nil, nil
 	}
 	r := l.waiting[i].response
 	// Answers come in order: what is older was not answered and will not be.
@@ -56,7 +57,7 @@ func (l *ledger) settle(nonce string, refused bool, text string, now time.Time) 
 			delete(l.refused, "")
 			r.names(func(name, _ string) { delete(l.refused, name) })
 		}
-		return nil
+		return r.sent, nil
 	}
 	if l.refused == nil {
 		l.refused = make(map[string]Refusal)
@@ -82,8 +83,13 @@ func (l *ledger) settle(nonce string, refused bool, text string, now time.Time) 
 	if !named {
 		r.names(note)
 	}
+	for _, res := range r.sent {
+		if _, bad := l.refused[res.Name]; !bad {
+			took = append(took, res)
+		}
+	}
 	if len(l.refused) == 0 {
 		note("", "") // a response without resources
 	}
-	return fresh
+	return took, fresh
 }

@@ -23,11 +23,13 @@ import (
 // An Observer is told what clients do. The calls for one stream come one after
 // the other, StreamOpened first and StreamClosed last; those for different
 // streams come at once. They delay that stream's requests, so they should be
-// quick. Names are not to be modified.
+// quick. Names and resources are not to be modified.
 type Observer interface {
 	StreamOpened(stream uint64, n *Node)
 	Subscribed(stream uint64, typeURL string, names []string)
 	Unsubscribed(stream uint64, typeURL string, names []string)
+	// Took says what the client uses from now on: what it has acknowledged, or brought from an earlier stream and what is still so.
+	Took(stream uint64, resources []*Resource)
 	// Health is what the client says of itself; reason is empty when healthy.
 	Health(stream uint64, healthy bool, reason string)
 	// StreamClosed says that the stream is over; clean, that the client ended it

@@ -21,8 +21,9 @@ func (st *stream) sotw(req *discoveryv3.DiscoveryRequest) error {
 		return err
 	}
 
-	added, removed, look := st.listed(k, req)
+	added, removed, took, look := st.listed(k, req)
 	st.watch(k, added, removed)
+	st.answered(took)
 	if look {
 		st.kick()
 	} else {
@@ -31,28 +32,28 @@ func (st *stream) sotw(req *discoveryv3.DiscoveryRequest) error {
 	return nil
 }
 
-// listed applies a request to the stream's state. look says that the client may
+// listed applies a request to the stream's state. took is what the client took of what was sent; look says that it may
 // have to be told something.
-func (st *stream) listed(k kind, req *discoveryv3.DiscoveryRequest) (added, removed []string, look bool) {
+func (st *stream) listed(k kind, req *discoveryv3.DiscoveryRequest) (added, removed []string, took []*Resource, look bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s := &st.subs[k]
 	nonce := req.GetResponseNonce()
 	st.active = time.Now()
 	if nonce != "" {
-		st.settle(s, nonce, req.GetErrorDetail())
+		took = st.settle(s, nonce, req.GetErrorDetail())
 	}
 	if s.requested && nonce != "" && nonce != s.nonce {
 		// The response it answers was replaced by a later one: the client will
 		// give its list again when it answers that.
-		return nil, nil, st.concerns()
+		return nil, nil, took, st.concerns()
 	}
 	if !s.requested {
 		s.requested, s.first, look = true, true, true
 		st.returning = st.returning || req.GetVersionInfo() != ""
 	}
 	added, removed, changed := s.list(req.GetResourceNames())
-	return added, removed, look || changed || st.concerns()
+	return added, removed, took, look || changed || st.concerns()
 }
 
 // list makes names the subscription. An empty list means everything as long as

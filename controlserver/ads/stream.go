@@ -31,6 +31,9 @@ type stream struct {
 	opened chan struct{} // closed when the node is known
 	over   chan struct{} // closed when the stream is to end, or has
 
+	turn sync.Mutex // of what the observer is told; held while it is
+	gone bool       // the observer was told that the stream is over
+
 	gate    sync.Mutex // never held for long, so that a publication waits for nobody
 	ended   bool
 	err     error // what the client is told at the end
@@ -48,6 +51,7 @@ type stream struct {
 	goneSince   time.Time // zero if nothing waits to be removed
 	timer       *time.Timer
 	unknown     map[string]bool // type URLs that were logged
+	telling     bool            // the observer is being told what the client took
 
 	watchdog *time.Timer // of the sending goroutine
 }
@@ -96,9 +100,10 @@ func (st *stream) receive() {
 	st.stop()
 	select {
 	case <-st.opened:
-		if o := st.server.observer; o != nil {
-			st.end(st.guard(func() error { o.StreamClosed(st.id, clean); return nil }))
-		}
+		st.end(st.guard(func() error {
+			st.observe(func(o Observer) { st.gone = true; o.StreamClosed(st.id, clean) })
+			return nil
+		}))
 	default:
 	}
 }
@@ -145,9 +150,7 @@ func (st *stream) requests() error {
 
 // health passes on what a client says of itself.
 func (st *stream) health(detail *rpcstatus.Status) {
-	if o := st.server.observer; o != nil {
-		o.Health(st.id, detail == nil, detail.GetMessage())
-	}
+	st.observe(func(o Observer) { o.Health(st.id, detail == nil, detail.GetMessage()) })
 }
 
 // other takes a request of a type that is no resource's.
@@ -175,11 +178,14 @@ func (st *stream) ignore(typeURL string) {
 	}
 }
 
-// settle takes the answer to a response.
-func (st *stream) settle(s *subscription, nonce string, detail *rpcstatus.Status) {
-	for _, f := range s.ledger.settle(nonce, detail != nil, detail.GetMessage(), time.Now()) {
+// settle takes the answer to a response and returns what the client took of it, which the observer is to be told.
+func (st *stream) settle(s *subscription, nonce string, detail *rpcstatus.Status) []*Resource {
+	took, refused := s.ledger.settle(nonce, detail != nil, detail.GetMessage(), time.Now())
+	for _, f := range refused {
 		st.log().Warn("client refuses a resource", "type", shortType(s.kind.url()), "resource", f.Resource, "version", f.Version, "error", f.Error)
 	}
+	st.telling = len(took) > 0
+	return took
 }
 
 // kick makes the stream look whether its client must be told something.
@@ -213,7 +219,9 @@ func (st *stream) idle() bool {
 func (st *stream) send() {
 	err := st.guard(func() error {
 		for st.proceed() {
-			for _, m := range st.update(time.Now()) {
+			messages, brought := st.update(time.Now())
+			st.took(brought)
+			for _, m := range messages {
 				if err := st.transmit(m); err != nil {
 					return err
 				}
@@ -274,7 +282,7 @@ func (st *stream) settled(p *publication) bool {
 	}
 	for k := range st.subs {
 		s := &st.subs[k]
-		if len(s.ledger.waiting) > 0 || len(s.gone) > 0 && !st.withheld(s) {
+		if st.telling || len(s.ledger.waiting) > 0 || len(s.gone) > 0 && !st.withheld(s) {
 			return false
 		}
 	}
@@ -311,23 +319,50 @@ func (st *stream) open(p *corev3.Node) error {
 		st.subs[k].kind = kind(k)
 	}
 	st.mu.Unlock()
-	if o := st.server.observer; o != nil {
-		o.StreamOpened(st.id, n)
-	}
+	st.observe(func(o Observer) { o.StreamOpened(st.id, n) })
 	close(st.opened)
 	return nil
 }
 
 // watch tells the observer what the client subscribed to.
 func (st *stream) watch(k kind, added, removed []string) {
+	st.observe(func(o Observer) {
+		if len(added) > 0 {
+			o.Subscribed(st.id, k.url(), added)
+		}
+		if len(removed) > 0 {
+			o.Unsubscribed(st.id, k.url(), removed)
+		}
+	})
+}
+
+// took tells the observer what the client uses from now on.
+func (st *stream) took(resources []*Resource) {
+	if len(resources) > 0 {
+		st.observe(func(o Observer) { o.Took(st.id, resources) })
+	}
+}
+
+// answered is took for what settle returned.
+func (st *stream) answered(took []*Resource) {
+	if len(took) == 0 {
+		return
+	}
+	st.took(took)
+	st.mu.Lock()
+	st.telling = false
+	st.mu.Unlock()
+}
+
+// observe tells the observer something, unless it was told that the stream is over. Both goroutines do.
+func (st *stream) observe(tell func(Observer)) {
 	o := st.server.observer
 	if o == nil {
 		return
 	}
-	if len(added) > 0 {
-		o.Subscribed(st.id, k.url(), added)
-	}
-	if len(removed) > 0 {
-		o.Unsubscribed(st.id, k.url(), removed)
+	st.turn.Lock()
+	defer st.turn.Unlock()
+	if !st.gone {
+		tell(o)
 	}
 }

@@ -170,7 +170,7 @@ func (e *events) expect(t *testing.T, want ...string) {
 }
 
 func TestPanicEndsOneStreamOnly(t *testing.T) {
-	for _, where := range []string{"open", "sub", "health", "close", "view", "lookup"} {
+	for _, where := range []string{"open", "sub", "took", "health", "close", "view", "lookup"} {
 		t.Run(where, func(t *testing.T) {
 			e := &events{on: func(event string) {
 				if strings.HasPrefix(event, where+" 2") {

@@ -101,8 +101,9 @@ func (s *subscription) again(changed []*Resource) {
 
 // A difference is what a client must be told to go from what it has to a snapshot.
 type difference struct {
-	sent []*Resource // new and changed, by name
-	lost []loss      // asked for, and not there
+	sent    []*Resource // new and changed, by name
+	lost    []loss      // asked for, and not there
+	brought []*Resource // from an earlier stream, and as they are now
 }
 
 // diff moves the subscription to next and returns the difference, without the
@@ -172,6 +173,7 @@ func (v *visit) name(name string) {
 	if version, ok := v.initial[name]; ok && held == nil && !e.told {
 		if r != nil && r.Version == version {
 			held = r
+			v.brought = append(v.brought, r)
 		} else {
 			held = &Resource{Name: name, Version: version}
 		}

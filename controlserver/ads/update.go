@@ -21,17 +21,17 @@ type message struct {
 }
 
 // update returns what must be sent to bring the client to the newest snapshot,
-// in order.
-func (st *stream) update(now time.Time) []message {
+// in order, and what it has brought of that from an earlier stream.
+func (st *stream) update(now time.Time) (out []message, brought []*Resource) {
 	p := st.server.published.Load()
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if p == nil || st.node == nil {
-		return nil
+		return nil, nil
 	}
 	if wait := st.server.warm.Sub(now); st.returning && wait > 0 {
 		st.later(wait)
-		return nil
+		return nil, nil
 	}
 	next := st.snapshot
 	if p != st.publication {
@@ -41,9 +41,8 @@ func (st *stream) update(now time.Time) []message {
 		st.publication = p
 	}
 	if next == nil {
-		return nil
+		return nil, nil
 	}
-	var out []message
 	add := func(s *subscription, r *response) {
 		st.nonces++
 		m := message{p.shelf.share(r), strconv.FormatUint(st.nonces, 36)}
@@ -56,9 +55,10 @@ func (st *stream) update(now time.Time) []message {
 		if !s.requested {
 			continue
 		}
-		brought := s.initial != nil
+		returns := s.initial != nil
 		d := s.diff(st.snapshot, next)
-		if len(d.sent)+len(d.lost) > 0 || s.first && (s.wildcard || brought) {
+		brought = append(brought, d.brought...)
+		if len(d.sent)+len(d.lost) > 0 || s.first && (s.wildcard || returns) {
 			for _, r := range st.divide(s, next, d) {
 				add(s, r)
 			}
@@ -84,7 +84,7 @@ func (st *stream) update(now time.Time) []message {
 	} else if wait > 0 {
 		st.later(wait)
 	}
-	return out
+	return out, brought
 }
 
 // divide makes the responses for a difference.

@@ -10,6 +10,7 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 
 	"github.com/weftmesh/weft/balancer"
+	"github.com/weftmesh/weft/identity"
 )
 
 // addServices makes the services of the ServiceEntries, joins the workloads to
@@ -225,8 +226,12 @@ func (s *Service) takes(w *Workload) bool {
 }
 
 func (w *claimable) endpoint(port uint32) Endpoint {
+	var mode identity.Mode
+	if i := slices.IndexFunc(w.Ports, func(p WorkloadPort) bool { return p.Number == port }); i >= 0 {
+		mode = w.Ports[i].Mode
+	}
 	return Endpoint{
-		Address: w.Address, Port: port, Labels: w.Labels, Weight: w.Weight,
+		Address: w.Address, Port: port, Mode: mode, Labels: w.Labels, Weight: w.Weight,
 		Locality: w.Locality, Health: w.Health, ServiceAccount: w.ServiceAccount, Registered: true,
 	}
 }

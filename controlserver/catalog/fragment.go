@@ -1,6 +1,9 @@
 package catalog
 
-import "github.com/weftmesh/weft/balancer"
+import (
+	"github.com/weftmesh/weft/balancer"
+	"github.com/weftmesh/weft/identity"
+)
 
 // A Fragment is all that one source knows. A source reports it whole at every
 // change; it must not be modified afterwards.
@@ -46,4 +49,7 @@ type WorkloadPort struct {
 	Name string
 	// Protocol is empty when the process takes what comes.
 	Protocol Protocol
+	// Mode is how the process takes connections there, as far as it has said so; Unset if it has not. It follows what policies say, which
+	// the process has to take first.
+	Mode identity.Mode
 }

@@ -80,12 +80,16 @@ func (c *Catalog) MutualTLS(w Workload, port uint32) (identity.Mode, Origin) {
 }
 
 // AutoTLS reports whether a server of a service is to be called by the mesh's mTLS where no DestinationRule says how: it can, and
-// no PeerAuthentication has it take plaintext alone (Istio auto mTLS).
+// no PeerAuthentication has it take plaintext alone (Istio auto mTLS). While a server is known to take one of them alone it is called by that,
+// whatever it has been told to take.
 func (c *Catalog) AutoTLS(s *Service, e Endpoint) bool {
 	if s.External || !e.MutualTLS() {
 		return false
 	}
-	mode, _ := c.MutualTLS(Workload{Namespace: s.Namespace, Labels: e.Labels}, e.Port)
+	mode := e.Mode
+	if mode != identity.Disable && mode != identity.Strict {
+		mode, _ = c.MutualTLS(Workload{Namespace: s.Namespace, Labels: e.Labels}, e.Port)
+	}
 	return mode != identity.Disable
 }
 

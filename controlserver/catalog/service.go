@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/weftmesh/weft/balancer"
+	"github.com/weftmesh/weft/identity"
 )
 
 const (
@@ -131,6 +132,8 @@ type Endpoint struct {
 	ServiceAccount string
 	// Registered says that the workload speaks for itself; else operators have written down what stands here.
 	Registered bool
+	// Mode is how the workload takes connections there now, as [WorkloadPort] has it.
+	Mode identity.Mode
 }
 
 // Matches reports whether the endpoint carries all the labels of a subset.

@@ -80,7 +80,7 @@ func (v *View) settle(c *resolver.Cluster, s *catalog.Service, port catalog.Port
 		case !e.Matches(want):
 		case !v.catalog.AutoTLS(s, e):
 			others = true
-		case cmp.Or(mode, v.config.DefaultMode) == identity.Strict:
+		case cmp.Or(e.Mode, mode, v.config.DefaultMode) == identity.Strict:
 			return
 		default:
 			some = true

@@ -1,7 +1,7 @@
 // Package registry is the source of processes that register themselves. A
 // process is registered by its own discovery stream: it says who it is when it
 // opens the stream, subscribes to the inbound listener of each port it listens
-// on, and tells its health in between. A stream that breaks leaves its process
+// on, and tells in between its health and how it takes connections. A stream that breaks leaves its process
 // for a grace time, so that a restart of the control server's connection loses
 // nobody; one that ends in good order takes it along.
 package registry
@@ -9,6 +9,7 @@ package registry
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/weftmesh/weft/balancer"
 	"github.com/weftmesh/weft/controlserver/catalog"
+	"github.com/weftmesh/weft/identity"
 )
 
 // Config of a Registry. A zero field takes its default.
@@ -52,6 +54,9 @@ type Registry struct {
 	changed       chan struct{} // holds one word: look
 
 	mu      sync.Mutex
+	heard   uint64        // changes
+	said    uint64        // those that are reported
+	news    chan struct{} // closed and replaced when said grows
 	streams map[uint64]*instance
 	owners  map[netip.AddrPort]*instance
 	orphans map[*instance]time.Time // whose stream broke, and until when they stay
@@ -61,7 +66,8 @@ type Registry struct {
 type instance struct {
 	Process
 	health balancer.Health
-	ports  []netip.AddrPort // in the order it opened them
+	ports  []netip.AddrPort                 // in the order it opened them
+	modes  map[netip.AddrPort]identity.Mode // in force there, as far as it has said
 }
 
 // New makes an empty registry.
@@ -72,6 +78,7 @@ func New(cfg Config) *Registry {
 		ports:   cmp.Or(cfg.Ports, 64),
 		log:     cmp.Or(cfg.Logger, slog.Default()),
 		changed: make(chan struct{}, 1),
+		news:    make(chan struct{}),
 		streams: make(map[uint64]*instance),
 		owners:  make(map[netip.AddrPort]*instance),
 		orphans: make(map[*instance]time.Time),
@@ -86,7 +93,7 @@ func (r *Registry) Open(stream uint64, p Process) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.streams[stream] = &instance{Process: p.normal()}
+	r.streams[stream] = &instance{Process: p.normal(), modes: map[netip.AddrPort]identity.Mode{}}
 }
 
 // Subscribed registers the ports whose inbound listeners are among the names.
@@ -161,6 +168,21 @@ func (r *Registry) Unsubscribed(stream uint64, typeURL string, names []string) {
 	}
 }
 
+// InForce takes what a process says of the listener of a port: how it takes connections there from now on.
+func (r *Registry) InForce(stream uint64, listener string, m identity.Mode) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := r.streams[stream]
+	if i == nil {
+		return
+	}
+	// It may be said before the port is registered.
+	if addr, ok, err := i.inbound(listener); ok && err == nil && i.modes[addr] != m && (len(i.modes) < r.ports || i.modes[addr] != identity.Unset) {
+		i.modes[addr] = m
+		r.look()
+	}
+}
+
 // Health takes what a process says of itself. A reason that begins with
 // "draining" means that it finishes what it has and wants nothing new.
 func (r *Registry) Health(stream uint64, healthy bool, reason string) {
@@ -201,11 +223,12 @@ func (r *Registry) Run(ctx context.Context, report func(catalog.Fragment)) error
 	defer timer.Stop()
 	var last []catalog.Workload
 	for first := true; ; first = false {
-		workloads, next := r.survey(time.Now())
+		workloads, next, heard := r.survey(time.Now())
 		if first || !equal(last, workloads) {
 			last = workloads
 			report(catalog.Fragment{Source: "registry", Workloads: workloads})
 		}
+		r.tell(heard)
 		timer.Stop()
 		if !next.IsZero() {
 			timer.Reset(time.Until(next))
@@ -225,8 +248,39 @@ func (r *Registry) Run(ctx context.Context, report func(catalog.Fragment)) error
 	}
 }
 
-// survey lays the forgotten to rest and returns the others, and when to come again.
-func (r *Registry) survey(now time.Time) (workloads []catalog.Workload, next time.Time) {
+// Reported waits until Run has reported all that the registry was told so far.
+func (r *Registry) Reported(ctx context.Context) error {
+	r.mu.Lock()
+	heard := r.heard
+	r.mu.Unlock()
+	for {
+		r.mu.Lock()
+		said, news := r.said, r.news
+		r.mu.Unlock()
+		if said >= heard {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return fmt.Errorf("registered processes are not reported: %w", ctx.Err())
+		}
+	}
+}
+
+// tell says that so many changes are reported.
+func (r *Registry) tell(heard uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if heard > r.said {
+		r.said = heard
+		close(r.news)
+		r.news = make(chan struct{})
+	}
+}
+
+// survey lays the forgotten to rest and returns the others, when to come again, and how many changes there were.
+func (r *Registry) survey(now time.Time) (workloads []catalog.Workload, next time.Time, heard uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, until := range r.orphans {
@@ -245,7 +299,7 @@ func (r *Registry) survey(now time.Time) (workloads []catalog.Workload, next tim
 		}
 	}
 	sortWorkloads(workloads)
-	return workloads, next
+	return workloads, next, r.heard
 }
 
 // remove takes an instance and all its ports away.
@@ -258,10 +312,13 @@ func (r *Registry) remove(i *instance) {
 }
 
 // succeed takes a port from an instance: the new one is the same process on a new
-// stream, whose health holds until it tells another, or the next on that port.
+// stream, of which what was known holds until it tells something else, or the next on that port.
 func (r *Registry) succeed(old, i *instance, addr netip.AddrPort) {
 	if old.ID == i.ID && i.health == balancer.HealthUnknown {
 		i.health = old.health
+	}
+	if mode := old.modes[addr]; old.ID == i.ID && mode != identity.Unset && i.modes[addr] == identity.Unset {
+		i.modes[addr] = mode
 	}
 	old.drop(addr)
 	if len(old.ports) == 0 {
@@ -269,8 +326,9 @@ func (r *Registry) succeed(old, i *instance, addr netip.AddrPort) {
 	}
 }
 
-// look wakes Run.
+// look wakes Run. r.mu is held.
 func (r *Registry) look() {
+	r.heard++
 	select {
 	case r.changed <- struct{}{}:
 	default:

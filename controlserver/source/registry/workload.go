@@ -89,8 +89,12 @@ func (i *instance) own() (netip.Addr, error) {
 	return i.Peer, nil
 }
 
+// Inbound reports whether a listener of that name is one by which a process registers a port.
+func Inbound(listener string) bool { return strings.HasPrefix(listener, inboundPrefix) }
+
 // drop takes a port away.
 func (i *instance) drop(addr netip.AddrPort) {
+	delete(i.modes, addr)
 	i.ports = slices.DeleteFunc(i.ports, func(a netip.AddrPort) bool { return a == addr })
 }
 
@@ -107,7 +111,7 @@ func (i *instance) workloads() []catalog.Workload {
 				Locality: i.Locality, Health: i.health, ServiceAccount: i.ServiceAccount,
 			})
 		}
-		ws[n].Ports = append(ws[n].Ports, catalog.WorkloadPort{Number: uint32(addr.Port())})
+		ws[n].Ports = append(ws[n].Ports, catalog.WorkloadPort{Number: uint32(addr.Port()), Mode: i.modes[addr]})
 	}
 	return ws
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/weftmesh/weft/identity"
 )
@@ -13,16 +14,28 @@ import (
 type Door struct {
 	// Mode is never Unset. Neither is a mode that needs an identity there without one: see Closed.
 	Mode identity.Mode
-	// TLS is for connections over TLS; nil if Mode is Disable.
+	// TLS is for connections over TLS; nil if none is to be: Mode is Disable, and has been for a while.
 	TLS *tls.Config
 	// Tells says that connections are told apart by what comes first, whatever Mode is.
 	Tells bool
 	// Closed says why no connection is let in; nil if some are.
 	Closed error
+
+	until time.Time // when TLS ends, where Mode is Disable
 }
 
+// afterglow is for how long a door tells mutual TLS by the first byte when it has become Disable: callers hear of that after the server. What
+// comes later is the application's, TLS too.
+const afterglow = 30 * time.Second
+
 // Door is what is demanded now. A listener asks anew for each connection.
-func (in *Inbound) Door() Door { return in.current.Load().door }
+func (in *Inbound) Door() Door {
+	d := in.current.Load().door
+	if d.Mode == identity.Disable && d.TLS != nil && !time.Now().Before(d.until) {
+		d.TLS = nil
+	}
+	return d
+}
 
 // Known is closed once it is known what the Inbound demands. Where identities count nobody is let in before.
 func (in *Inbound) Known() <-chan struct{} { return in.known }
@@ -94,9 +107,7 @@ func (s *serving) unwanted(c *Connection) Unwelcome {
 		if s.door.Mode == identity.Strict {
 			return Plaintext
 		}
-	case s.door.Mode == identity.Disable:
-		return Encrypted
-	case s.revokes(c):
+	case s.revokes(c): // who came by mutual TLS when that was let in may stay
 		return Revoked
 	}
 	return Welcome
@@ -121,6 +132,16 @@ func (s *serving) connects(ctx context.Context, c *Connection) bool {
 	return d.Allowed
 }
 
+// opened is what was demanded last of connections that were let in. Nobody was let in over TLS before it was known what is demanded.
+func (in *Inbound) opened() Door {
+	select {
+	case <-in.known:
+		return in.current.Load().door
+	default:
+		return Door{Mode: identity.Disable}
+	}
+}
+
 // doorOf is what v demands of connections.
 func (in *Inbound) doorOf(v identity.ServerTLS) Door {
 	source := in.engine.config.Source
@@ -139,8 +160,13 @@ func (in *Inbound) doorOf(v identity.ServerTLS) Door {
 		}
 		return d
 	}
-	if d.Mode != identity.Disable {
+	switch was := in.opened(); {
+	case d.Mode != identity.Disable:
 		d.TLS = v.Config(source, in.revocations)
+	case was.Mode != identity.Disable:
+		d.TLS, d.until = was.TLS, time.Now().Add(afterglow)
+	default:
+		d.TLS, d.until = was.TLS, was.until
 	}
 	return d
 }

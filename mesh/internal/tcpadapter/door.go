@@ -204,17 +204,16 @@ func (l *Listener) greet(c *accepted) (net.Conn, engine.Unwelcome) {
 	if door.Closed != nil {
 		return nil, engine.ClosedDoor
 	}
-	if door.Mode != identity.Disable || door.Tells {
+	if door.TLS != nil || door.Tells {
 		secure, why := l.look(c, door.Mode)
 		switch {
 		case why != engine.Welcome:
 			return nil, why
-		case secure && door.TLS == nil:
-			return nil, engine.Encrypted
-		case secure:
+		case secure && door.TLS != nil:
 			return l.shake(ctx, c, door.TLS)
 		}
 	}
+	c.watchful = door.TLS != nil
 	return l.enter(ctx, c, c)
 }
 
@@ -272,9 +271,6 @@ func (l *Listener) enter(ctx context.Context, c *accepted, out net.Conn) (net.Co
 		case <-ctx.Done():
 			return nil, engine.Silent
 		}
-	}
-	if c.known.Peer == nil {
-		c.watchful = true
 	}
 	if why := l.inbound.Enter(ctx, &c.known); why != engine.Welcome {
 		return nil, why

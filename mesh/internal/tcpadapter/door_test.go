@@ -130,27 +130,94 @@ func TestWrongTongue(t *testing.T) {
 		why  engine.Unwelcome
 	}{
 		"plaintext, strict": {identity.Strict, []byte("GET / HTTP/1.1\r\n\r\n"), engine.Plaintext},
-		"TLS, disabled":     {identity.Disable, []byte{handshakeRecord, 3, 1}, engine.Encrypted},
 		"rubbish as TLS":    {identity.Strict, bytes.Repeat([]byte{handshakeRecord}, 512), engine.Unproved},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t, member(t), tc.mode, patience{long, long})
 			c := h.visit(t)
 			c.Write(tc.says)
-			if tc.mode == identity.Disable { // it is seen when it is read
-				in, err := h.Accept()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if n, err := in.Read(make([]byte, 1)); n > 0 || err == nil {
-					t.Error("TLS got to the server")
-				}
-			}
 			if b, _ := io.ReadAll(c); tc.why != engine.Unproved && len(b) > 0 {
 				t.Errorf("answered %q", b)
 			}
 			h.counts(t, tc.why)
 		})
+	}
+}
+
+// Where mutual TLS is not asked for TLS is the application's, also where rules look at connections.
+func TestTLSOfTheApplication(t *testing.T) {
+	all := []identity.Step{{Name: "all", Rules: &identity.Rules{Policies: []identity.Policy{{
+		Name: "all", Permissions: []identity.Condition{{Kind: identity.Always}}, Principals: []identity.Condition{{Kind: identity.Always}},
+	}}}}}
+	for name, guard := range map[string]identity.Guard{"no rules": {}, "rules": {Steps: all, Connections: all}} {
+		h := newHouse(t, member(t), identity.Unset, patience{long, long})
+		h.sink(&resolver.Inbound{TLS: identity.ServerTLS{Mode: identity.Disable}, Guard: guard}, nil)
+		c := h.visit(t)
+		hello := []byte{handshakeRecord, 3, 1, 2, 0}
+		c.Write(hello)
+		c.(*net.TCPConn).CloseWrite()
+		in, err := h.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(in); err != nil || !bytes.Equal(b, hello) {
+			t.Errorf("%s: the server reads %v, %v", name, b, err)
+		}
+		if p := PeerOf(in); p != nil {
+			t.Errorf("%s: it is %+v who calls", name, p)
+		}
+		in.Close()
+	}
+}
+
+// Callers hear after a server that it takes plaintext alone. Until then they come by mutual TLS, are who they are, and stay.
+func TestMutualTLSOutlivesItsEnd(t *testing.T) {
+	for _, before := range []identity.Mode{identity.Permissive, identity.Strict} {
+		who := member(t)
+		h := newHouse(t, who, before, patience{long, long})
+		come := func() (in net.Conn, out *tls.Conn) {
+			t.Helper()
+			out = tls.Client(h.visit(t), clientOf(t, who))
+			got := make(chan error, 1)
+			go func() { got <- out.Handshake() }()
+			in, err := h.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := <-got; err != nil {
+				t.Fatal(err)
+			}
+			if p := PeerOf(in); p == nil || p.ID.String() != "spiffe://td/ns/a/sa/b" {
+				t.Errorf("%v: peer %+v", before, p)
+			}
+			return in, out
+		}
+		in, out := come()
+		h.sink(&resolver.Inbound{TLS: identity.ServerTLS{Mode: identity.Disable}}, nil)
+		h.sink(&resolver.Inbound{TLS: identity.ServerTLS{Mode: identity.Disable}, Guard: identity.Guard{Revoked: &identity.Revoked{Serials: []string{"1"}}}}, nil) // another change
+		late, later := come()
+		for _, c := range []net.Conn{in, late} {
+			if _, err := c.Write([]byte("x")); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, c := range []net.Conn{out, later} {
+			if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+				t.Errorf("%v: a connection over TLS was ended: %v", before, err)
+			}
+		}
+		plain := h.visit(t)
+		plain.Write([]byte("hello"))
+		c, err := h.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b := make([]byte, 5); func() error { _, err := io.ReadFull(c, b); return err }() != nil || string(b) != "hello" {
+			t.Errorf("%v: plaintext: %q", before, b)
+		}
+		for _, c := range []net.Conn{in, late, c} {
+			c.Close()
+		}
 	}
 }
 
