@@ -14,7 +14,7 @@ import (
 func (in *Inbound) begin(c *InboundCall, s *serving) bool {
 	c.by = s
 	if c.Stream {
-		c.ctx, c.cancel = context.WithCancelCause(c.ctx) //nolint:fatcontext // once a call
+		c.ctx, c.cancel = context.WithCancelCause(c.ctx)
 	}
 	if c.conn != nil {
 		c.conn.calls.add(c)

@@ -84,7 +84,7 @@ func dial(ctx context.Context, network string, a *engine.Attempt, conf *tls.Conf
 		err = v.made.Prove(secure.ConnectionState().PeerCertificates)
 	}
 	if err != nil {
-		v.Close()
+		_ = v.Close() // the error is that of the handshake
 		return nil, fmt.Errorf("tls handshake with %s: %w", a.Host.Addr(), err)
 	}
 	return secure, nil
