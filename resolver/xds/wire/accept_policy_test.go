@@ -65,7 +65,8 @@ func TestAnswersThatMayBeRepeatedAreUnderstood(t *testing.T) {
 		{`retriable_headers { name: ":status" exact_match: "500" }`, nil, []string{left}},
 		{`rate_limited_retry_back_off { reset_headers { name: "X-Reset" format: UNIX_TIMESTAMP } reset_headers { name: "after" } max_interval { seconds: 9 } }`, &resilience.Answers{
 			Resets: []resilience.ResetHeader{{Name: header("X-Reset"), Unix: true}, {Name: header("after")}}, MaxReset: 9 * time.Second}, nil},
-		{`retriable_request_headers { name: "a" present_match: true }`, nil, []string{`route.retry_policy.retriable_request_headers: not supported yet, has no effect`}},
+		{`retriable_request_headers { name: ":method" string_match { exact: "GET" } }`, &resilience.Answers{Requests: []resilience.HeaderMatch{
+			{Name: header(":method"), Kind: resilience.MatchExact, Value: "GET"}}}, nil},
 	} {
 		p, warn := understood(t, ``, ``, `retry_policy { retry_on: "5xx" `+c.text+` }`)
 		want := resilience.Retry{Attempts: 1, On: resilience.On5xx, Answers: c.want}
