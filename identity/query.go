@@ -9,7 +9,7 @@ import (
 // semicolons for ampersands, as some have it. They are none of a query that has but one reading.
 func queriesOf(raw string) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		if strings.IndexAny(raw, "%+;") < 0 {
+		if !strings.ContainsAny(raw, "%+;") {
 			return
 		}
 		for _, space := range []string{"+", "%20"} {

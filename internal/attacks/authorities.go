@@ -50,7 +50,7 @@ func authorities() []Attack {
 		raw("on a folded line behind another", "Host: shop\r\n secret.com\r\n"),
 		raw("three Host lines", "Host: shop\r\nHost: shop\r\nHost: secret.com\r\n"),
 		raw("two Host lines of the same", "Host: secret.com\r\nHost: secret.com\r\n"),
-		raw("one of two Host lines is empty", "Host:\r\nHost: secret.com\r\n"),
+		raw("one of two Host lines is empty", "Host: \r\nhost: secret.com\r\n"),
 		raw("an empty Host", "Host:\r\n"),
 		{ID: "A16", What: "HTTP/1.0 and no Host", On: h1, Raw: "GET /admin HTTP/1.0\r\n\r\n"},
 		{ID: "A16", What: "Host is not that of the absolute form", On: h1, Raw: "GET http://secret.com/ok HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"},

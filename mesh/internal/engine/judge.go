@@ -217,7 +217,7 @@ func (c *InboundCall) normalize() error {
 	if err != nil {
 		return err
 	}
-	if path == "*" && c.Request.Method != "OPTIONS" { // (RFC 9112, 3.2.4)
+	if path == "*" && c.Request.Method != "OPTIONS" { //nolint:usestdlibvars // net/http is the adapters' (RFC 9112, 3.2.4)
 		return errStar
 	}
 	authority, err := identity.NormalizeAuthority(c.Request.Authority)
