@@ -21,6 +21,7 @@ import (
 
 	"github.com/weftmesh/weft/controlserver/ads"
 	"github.com/weftmesh/weft/controlserver/ca"
+	"github.com/weftmesh/weft/controlserver/catalog"
 	"github.com/weftmesh/weft/identity"
 	"github.com/weftmesh/weft/resolver/xds/wire"
 )
@@ -170,6 +171,18 @@ func same(what string, said *string, is string) error {
 		return fmt.Errorf("its %s is %q, and that of its identity %q", what, *said, is)
 	}
 	return nil
+}
+
+// believes is whose identities are given out and believed.
+func (s *Server) believes() catalog.Authority {
+	if s.ca == nil {
+		return catalog.Authority{}
+	}
+	out := catalog.Authority{TrustDomain: s.ca.TrustDomain().Name()}
+	for _, f := range s.config.CA.Federation {
+		out.Federated = append(out.Federated, f.TrustDomain.Name())
+	}
+	return out
 }
 
 // trust is what clients are to believe; nil without an authority.

@@ -336,6 +336,7 @@ func (s *Server) work(ctx context.Context) {
 			continue // a mesh without half of its configuration is served to nobody
 		}
 		c, findings := good.Merge(fragments...)
+		findings = append(findings, c.CheckAuthority(s.believes())...)
 		s.tell(told, findings)
 		old := names
 		names = publish.Names(c, s.advertised())

@@ -173,7 +173,10 @@ func (k *checker) authorizationPolicy(p *AuthorizationPolicy, members []member) 
 // asked warns of a provider that nobody can ask.
 func (k *checker) asked(p *AuthorizationPolicy) {
 	name := p.Spec.GetProvider().GetName()
-	provider, _, _ := k.Provider(name)
+	provider, service, port := k.Provider(name)
+	if provider != nil {
+		k.asksItself(p, provider, service, port)
+	}
 	if name == "" || provider != nil {
 		return
 	}

@@ -60,7 +60,7 @@ func TestCheckFindsPoliciesThatDoNotFit(t *testing.T) {
 
 		{"unknown provider", mesh(provider) + a + ap("p", "{action: CUSTOM, provider: {name: autz}, rules: [{}]}"),
 			[]string{`warning f:14: AuthorizationPolicy/demo/p: spec.provider.name: MeshConfig has no extensionProvider "autz": every request that the rules name is refused; did you mean "authz"?`}},
-		{"provider", mesh(provider) + a + ap("p", "{action: CUSTOM, provider: {name: authz}, rules: [{}]}"), nil},
+		{"provider", mesh(provider) + a + ap("p", "{action: CUSTOM, provider: {name: authz}, rules: [{to: [{operation: {paths: [/admin]}}]}]}"), nil},
 		{"provider's service", mesh(provider), []string{
 			`warning f:4: MeshConfig/istio-system/m: spec.extensionProviders[0].envoyExtAuthzGrpc.service: no service "a.demo.svc.cluster.local" with port 80: every request that it is to decide on is refused`}},
 		{"MeshConfig elsewhere", doc("MeshConfig", "m", "demo", "{rootNamespace: demo}"),

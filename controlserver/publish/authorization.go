@@ -23,8 +23,8 @@ const (
 
 // An authorizer makes the AuthorizationPolicies of a workload into steps.
 type authorizer struct {
-	// trustDomains are the mesh's own and its aliases; none if it has none.
-	trustDomains []string
+	// trustDomains are the mesh's own and its aliases; none if it has none. denied are those that stand for it in what denies.
+	trustDomains, denied []string
 	// tokens are the providers whose tokens the workload verifies.
 	tokens []string
 	// provider is the service that a name stands for.
@@ -142,7 +142,7 @@ func policyName(p *catalog.AuthorizationPolicy, rule int) string {
 // policy is a rule. The error says why a rule that allows can never hold.
 func (a authorizer) policy(p *catalog.AuthorizationPolicy, r *security.Rule, action identity.Action) (identity.Policy, error) {
 	var out identity.Policy
-	permissions, principals, err := a.when(p.Namespace, r.GetWhen())
+	permissions, principals, err := a.when(p.Namespace, r.GetWhen(), action)
 	if err != nil && action == identity.Allow {
 		return out, err
 	}
@@ -155,7 +155,7 @@ func (a authorizer) policy(p *catalog.AuthorizationPolicy, r *security.Rule, act
 		out.Permissions = append(out.Permissions, c)
 	}
 	for _, from := range orOne(r.GetFrom()) {
-		fields := append(a.source(p.Namespace, from.GetSource()), principals...)
+		fields := append(a.source(p.Namespace, from.GetSource(), action), principals...)
 		for _, token := range a.each(fields, action) {
 			c, err := a.all(fields, action, token)
 			if err != nil {
@@ -209,13 +209,14 @@ func operation(o *security.Operation) []field {
 	}
 }
 
-func (a authorizer) source(namespace string, s *security.Source) []field {
+func (a authorizer) source(namespace string, s *security.Source, action identity.Action) []field {
+	denies, allows := action != identity.Allow, action == identity.Allow
 	return []field{
-		{values: a.aliased(s.GetPrincipals()), not: a.aliased(s.GetNotPrincipals()), condition: isPrincipal},
+		{values: a.aliased(s.GetPrincipals(), denies), not: a.aliased(s.GetNotPrincipals(), allows), condition: isPrincipal},
 		{values: s.GetRequestPrincipals(), not: s.GetNotRequestPrincipals(), condition: hasRequestPrincipal, http: true, bare: true, claims: true},
 		{values: s.GetServiceAccounts(), not: s.GetNotServiceAccounts(), condition: hasServiceAccount(namespace)},
 		{values: s.GetNamespaces(), not: s.GetNotNamespaces(), condition: inNamespace},
-		{values: a.domains(s.GetTrustDomains()), not: a.domains(s.GetNotTrustDomains()), condition: inTrustDomain},
+		{values: a.domains(s.GetTrustDomains(), denies), not: a.domains(s.GetNotTrustDomains(), allows), condition: inTrustDomain},
 		{values: s.GetRemoteIpBlocks(), not: s.GetNotRemoteIpBlocks(), condition: inNetwork(identity.RemoteIn)},
 		{values: s.GetIpBlocks(), not: s.GetNotIpBlocks(), condition: inNetwork(identity.SourceIn)},
 	}
@@ -223,7 +224,8 @@ func (a authorizer) source(namespace string, s *security.Source) []field {
 
 // when are the conditions of a rule, apart by whether they are on what is done or on who does it. The error names a key that is not
 // known, which is left out.
-func (a authorizer) when(namespace string, conditions []*security.Condition) (permissions, principals []field, err error) {
+func (a authorizer) when(namespace string, conditions []*security.Condition, action identity.Action) (permissions, principals []field, err error) {
+	denies, allows := action != identity.Allow, action == identity.Allow
 	for _, c := range conditions {
 		f := field{values: c.GetValues(), not: c.GetNotValues()}
 		key, names := c.GetKey(), []string(nil)
@@ -245,11 +247,11 @@ func (a authorizer) when(namespace string, conditions []*security.Condition) (pe
 		case key == "source.namespace":
 			f.condition = inNamespace
 		case key == "source.principal":
-			f.values, f.not, f.condition = a.aliased(f.values), a.aliased(f.not), isPrincipal
+			f.values, f.not, f.condition = a.aliased(f.values, denies), a.aliased(f.not, allows), isPrincipal
 		case key == "source.serviceAccount":
 			f.condition = hasServiceAccount(namespace)
 		case key == "source.trustDomain":
-			f.values, f.not, f.condition = a.domains(f.values), a.domains(f.not), inTrustDomain
+			f.values, f.not, f.condition = a.domains(f.values, denies), a.domains(f.not, allows), inTrustDomain
 		case key == "request.headers" && len(names) == 1:
 			f.condition, f.http = hasHeader(names[0]), true
 		case key == "request.auth.principal":
@@ -276,19 +278,28 @@ func (a authorizer) when(namespace string, conditions []*security.Condition) (pe
 // localDomain stands in policies for the mesh's own trust domain, whatever that is (Istio).
 const localDomain = "cluster.local"
 
+// names are those of the mesh's trust domain, in what denies or in what allows.
+func (a authorizer) names(denies bool) []string {
+	if denies {
+		return a.denied
+	}
+	return a.trustDomains
+}
+
 // aliased are principals, those of the mesh's trust domain under all of its names.
-func (a authorizer) aliased(principals []string) []string {
-	if len(a.trustDomains) == 0 {
+func (a authorizer) aliased(principals []string, denies bool) []string {
+	names := a.names(denies)
+	if len(names) == 0 {
 		return principals
 	}
 	var out []string
 	for _, p := range principals {
 		domain, rest, ok := strings.Cut(p, "/")
-		if !ok || domain == "*" || !a.own(domain) {
+		if !ok || domain == "*" || !own(names, domain) {
 			out = append(out, p)
 			continue
 		}
-		for _, d := range a.trustDomains {
+		for _, d := range names {
 			if strings.HasPrefix(domain, "*") && text(domain).Holds(d) {
 				d = domain
 			}
@@ -300,21 +311,22 @@ func (a authorizer) aliased(principals []string) []string {
 	return out
 }
 
-// own reports whether a trust domain, or "*" and the end of one, is the mesh's.
-func (a authorizer) own(domain string) bool {
+// own reports whether a trust domain, or "*" and the end of one, is one of the mesh's names.
+func own(names []string, domain string) bool {
 	is := match.String{Kind: match.Exact, Value: domain}
 	if strings.HasPrefix(domain, "*") {
 		is = text(domain)
 	}
-	return domain == localDomain || slices.ContainsFunc(a.trustDomains, is.Holds)
+	return domain == localDomain || slices.ContainsFunc(names, is.Holds)
 }
 
 // domains are trust domains, the mesh's own under all of its names.
-func (a authorizer) domains(values []string) []string {
+func (a authorizer) domains(values []string, denies bool) []string {
+	names := a.names(denies)
 	var out []string
 	for _, v := range values {
-		if slices.Contains(a.trustDomains, v) || v == localDomain && len(a.trustDomains) > 0 {
-			out = append(out, a.trustDomains...)
+		if slices.Contains(names, v) || v == localDomain && len(names) > 0 {
+			out = append(out, names...)
 		} else {
 			out = append(out, v)
 		}

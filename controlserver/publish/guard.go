@@ -62,7 +62,7 @@ func (v *View) protected(addr string, serving Serving, w catalog.Workload, port 
 
 	v.revocations(out.From)
 	out.Guard = identity.Guard{JWT: v.tokens(out.Tokens), Revoked: v.catalog.Revoked()}
-	a := authorizer{trustDomains: v.trustDomains(), provider: v.provider}
+	a := authorizer{trustDomains: v.trustDomains(), denied: v.deniedDomains(), provider: v.provider}
 	if out.Guard.JWT != nil {
 		for _, p := range out.Guard.JWT.Providers {
 			a.tokens = append(a.tokens, p.Name)
@@ -134,14 +134,33 @@ func (v *View) Accounts(name string) (namespace string, accounts []string) {
 // TrustDomain is that of the mesh's identities; empty if there are none.
 func (v *View) TrustDomain() string { return v.config.TrustDomain }
 
-// trustDomains are the mesh's own, and its aliases; none without identities.
+// trustDomains are the mesh's own, and its aliases; none without identities. What a MeshConfig says of another trust domain than the control server's makes
+// nobody one of the mesh's.
 func (v *View) trustDomains() []string {
+	if v.config.TrustDomain != "" && v.elsewhere() {
+		return []string{v.config.TrustDomain}
+	}
+	return v.deniedDomains()
+}
+
+// elsewhere reports whether the MeshConfig is of another trust domain than the control server.
+func (v *View) elsewhere() bool {
+	said := v.catalog.Mesh().TrustDomain
+	return said != "" && said != v.config.TrustDomain
+}
+
+// deniedDomains are all that may be meant by the mesh's own in what denies.
+func (v *View) deniedDomains() []string {
 	mesh := v.catalog.Mesh()
 	own := cmp.Or(v.config.TrustDomain, mesh.TrustDomain)
 	if own == "" {
 		return nil
 	}
 	out := []string{own}
+	if v.elsewhere() {
+		out = append(out, mesh.TrustDomain)
+	}
+	out = slices.Compact(out)
 	for _, alias := range mesh.TrustDomainAliases {
 		if !slices.Contains(out, alias) {
 			out = append(out, alias)
@@ -160,7 +179,7 @@ func (a authorizer) trusted(callers []trafficpolicy.Principal) []match.String {
 	for _, c := range callers {
 		names = append(names, string(c))
 	}
-	for _, name := range a.aliased(names) {
+	for _, name := range a.aliased(names, false) {
 		c, _ := isPrincipal(name, true) // never fails
 		if c.Is == (match.String{}) {
 			c.Is = match.String{Kind: match.Prefix, Value: spiffe}

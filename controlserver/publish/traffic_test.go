@@ -110,7 +110,7 @@ func TestRetriesOfARule(t *testing.T) {
 		{"{attempts: 1, retryOn: reset, retryRemoteLocalities: true}", resilience.Retry{Attempts: 1, On: resilience.OnReset, OtherLocalities: true}},
 		{"{attempts: 1, retryOn: reset, retryRemoteLocalities: false}", resilience.Retry{Attempts: 1, On: resilience.OnReset}},
 		{"{attempts: 1, retryOn: reset}", resilience.Retry{Attempts: 1, On: resilience.OnReset}},
-		{`{attempts: 1, retryOn: "503, 5xx,503,429"}`, resilience.Retry{Attempts: 1, On: resilience.On5xx | resilience.OnRetriableStatusCodes,
+		{`{attempts: 1, retryOn: "503,5xx,503,429"}`, resilience.Retry{Attempts: 1, On: resilience.On5xx | resilience.OnRetriableStatusCodes,
 			Answers: &resilience.Answers{Statuses: []int{503, 429}}}},
 	} {
 		yaml := bounded + "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: p, namespace: shop}\nspec:\n  hosts: [payments]\n  http:\n" +

@@ -14,14 +14,16 @@ import (
 )
 
 func checkCommand() *cobra.Command {
-	return &cobra.Command{
+	var authority catalog.Authority
+	cmd := &cobra.Command{
 		Use:   "check PATH...",
 		Short: "Validate YAML files and directories",
 		Long: `Validate YAML files and directories, together as one configuration.
 
 Prints one line a finding, "file:line: Kind/namespace/name: field: what".
 Exits with 0 if the configuration may be used as it is, also with warnings, and with 1 if
-something in it is refused.`,
+something in it is refused. What "meshctl serve" is told of trust domains is not in the
+files: say it here too, to be warned of what does not fit it.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := read(args)
@@ -29,9 +31,12 @@ something in it is refused.`,
 				return err
 			}
 			c := catalog.Merge(f)
-			return report(cmd.OutOrStdout(), c.Check(), len(c.Objects()))
+			return report(cmd.OutOrStdout(), append(c.Check(), c.CheckAuthority(authority)...), len(c.Objects()))
 		},
 	}
+	cmd.Flags().StringVar(&authority.TrustDomain, "trust-domain", "", "trust domain of the control server")
+	cmd.Flags().StringArrayVar(&authority.Federated, "federate", nil, "another trust domain that the control server believes (may be repeated)")
+	return cmd
 }
 
 // report prints findings and returns errFindings if one of them is an error.

@@ -38,3 +38,37 @@ func TestCheckOfTrafficPolicies(t *testing.T) {
 		}
 	}
 }
+
+// What serve is told of trust domains is not in the files, and can be said to check.
+func TestCheckAgainstTheTrustDomainsOfServe(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "mesh.yaml")
+	text := "apiVersion: weft.dev/v1\nkind: MeshConfig\nmetadata: {name: mesh, namespace: istio-system}\nspec:\n  trustDomain: mesh.test\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		args []string
+		want []string // beginnings of lines
+	}{
+		{nil, []string{"ok: 3 objects, 0 warnings"}},
+		{[]string{"--trust-domain", "mesh.test"}, []string{"ok: 3 objects, 0 warnings"}},
+		{[]string{"--trust-domain", "shop.test"}, []string{file + `:5: MeshConfig/istio-system/mesh: spec.trustDomain: "mesh.test" is not the trust domain of the control server, "shop.test"`, "ok: 3 objects, 1 warnings"}},
+		{[]string{"--trust-domain", "mesh.test", "--federate", "bank.test"}, []string{
+			"testdata/mesh/services.yaml:5: ServiceEntry/shop/payments: spec.hosts[0]: no AuthorizationPolicy with ALLOW is for workloads of payments.shop.svc.cluster.local: everybody of bank.test may call them (warning)",
+			"testdata/mesh/services.yaml:18: ServiceEntry/shop/inventory: spec.hosts[0]: ",
+			"ok: 3 objects, 2 warnings",
+		}},
+	} {
+		code, stdout, stderr := ctl(t, append(append([]string{"check"}, tc.args...), "testdata/mesh/services.yaml", file)...)
+		lines := strings.Split(strings.TrimSpace(stdout), "\n")
+		if code != 0 || stderr != "" || len(lines) != len(tc.want) {
+			t.Errorf("%v: exit code %d\n%s%s", tc.args, code, stdout, stderr)
+			continue
+		}
+		for i, want := range tc.want {
+			if !strings.HasPrefix(lines[i], want) {
+				t.Errorf("%v: %q, want %q", tc.args, lines[i], want)
+			}
+		}
+	}
+}
