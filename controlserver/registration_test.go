@@ -53,6 +53,12 @@ func (c *cable) cut() {
 	}
 }
 
+func (c *cable) mend() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out, c.conns = false, nil
+}
+
 func TestListeningProcessBecomesAnEndpoint(t *testing.T) {
 	s := run(t, Config{})
 	w := watch(t, dial(t, s.Addr(), xds.Config{}), "payments")
