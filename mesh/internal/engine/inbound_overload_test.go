@@ -146,8 +146,9 @@ func TestFloodOfSheddableCalls(t *testing.T) {
 				m.offer(t.Context(), s, time.Duration(seconds)*time.Second, matters, flood)
 				t.Logf("%.2f %% and %.2f %% of the flood good, %d of %d refusals after more than 10 ms, %+v", 100*matters.share(), 100*flood.share(),
 					flood.waited.Load(), flood.refused.Load(), s.State())
-				if matters.share() < 0.994 {
-					t.Errorf("%.2f %% of %d good", 100*matters.share(), matters.offered.Load())
+				// Of ten seconds, however short the test is: some are lost in the first two tenths, before the flood is seen to be one.
+				if lost := matters.offered.Load() - matters.good.Load(); lost > int64(matters.perSecond)*10*6/1000 {
+					t.Errorf("%d of %d calls lost", lost, matters.offered.Load())
 				}
 				if all := int(matters.good.Load()+flood.good.Load()) / seconds; all < m.peak()*8/10 {
 					t.Errorf("%d good a second, of a peak of %d", all, m.peak())
