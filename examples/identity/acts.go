@@ -29,7 +29,6 @@ type act struct {
 type span struct{ was, begin, last, now view }
 
 func (d *director) acts() []act {
-	everybody := []string{"branch", "audit", "till"}
 	return []act{
 		{
 			title:    "no identity is asked for: all is plaintext, and anybody who asks is answered",
@@ -60,6 +59,20 @@ func (d *director) acts() []act {
 		{
 			title:    "STRICT: who has proved no identity is not let in",
 			do:       d.apply("strict.yaml", "peers.yaml"),
+			missing:  func(s span) string { return s.encrypted("STRICT", everybody...) },
+			wrong:    func(s span) []string { return s.as(themselves, everybody...) },
+			unharmed: everybody,
+		},
+		{
+			title:    "back: PERMISSIVE, and DISABLE: all is plaintext again",
+			do:       d.back,
+			missing:  func(s span) string { return s.bare(everybody...) },
+			wrong:    func(s span) []string { return s.as(nobody, everybody...) },
+			unharmed: everybody,
+		},
+		{
+			title:    "and forth: PERMISSIVE, and STRICT",
+			do:       d.forth,
 			missing:  func(s span) string { return s.encrypted("STRICT", everybody...) },
 			wrong:    func(s span) []string { return s.as(themselves, everybody...) },
 			unharmed: everybody,
@@ -114,6 +127,9 @@ func (d *director) acts() []act {
 		},
 	}
 }
+
+// everybody is who is of the bank, once the till is.
+var everybody = []string{"branch", "audit", "till"}
 
 // strangers are those who do not belong to the bank.
 var strangers = []string{"stranger", "impostor"}

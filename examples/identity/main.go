@@ -1,5 +1,5 @@
 // Command identity shows how a mesh gets from "anybody may call anybody" to "no stranger gets in" while it
-// is used: plaintext, permissive, strict; a root replaced; a policy tightened; an identity revoked. Two services, accounts
+// is used: plaintext, permissive, strict, and back and forth; a root replaced; a policy tightened; an identity revoked. Two services, accounts
 // over HTTP and payments over gRPC, are called all the time by three processes of the bank, and by two that do not
 // belong to it. What is claimed is counted, by who calls and by the handlers that are called.
 //

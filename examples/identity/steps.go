@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -23,20 +22,11 @@ func (d *director) apply(step, as string) func(context.Context) error {
 	}
 }
 
-// permit lets members speak mutual TLS: first servers take it, then callers are let. What lasts long they have to begin anew,
-// as a stream stays on the connection on which it began.
+// permit lets members speak mutual TLS. What lasts long they have to begin anew, as a stream stays on the connection on
+// which it began.
 func (d *director) permit(ctx context.Context) error {
 	members := []string{"branch", "audit"}
-	if err := d.apply("permissive.yaml", "peers.yaml")(ctx); err != nil {
-		return err
-	}
-	if _, err := d.until(ctx, func(s span) string { return s.now.are("PERMISSIVE") }); err != nil {
-		return err
-	}
-	if err := os.Remove(filepath.Join(d.dir, "callers.yaml")); err != nil {
-		return err
-	}
-	if _, err := d.until(ctx, func(s span) string { return s.encrypted("PERMISSIVE", members...) }); err != nil {
+	if err := d.reach(ctx, "permissive.yaml", func(s span) string { return s.encrypted("PERMISSIVE", members...) }); err != nil {
 		return err
 	}
 	for _, name := range members {
@@ -45,6 +35,31 @@ func (d *director) permit(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// reach takes a step of how servers are called, and waits until nothing is missing.
+func (d *director) reach(ctx context.Context, step string, missing func(span) string) error {
+	if err := d.apply(step, "peers.yaml")(ctx); err != nil {
+		return err
+	}
+	_, err := d.until(ctx, missing)
+	return err
+}
+
+// back goes from STRICT to plaintext by the way it came.
+func (d *director) back(ctx context.Context) error {
+	if err := d.reach(ctx, "permissive.yaml", func(s span) string { return s.encrypted("PERMISSIVE", everybody...) }); err != nil {
+		return err
+	}
+	return d.apply("disable.yaml", "peers.yaml")(ctx)
+}
+
+// forth goes to STRICT once more.
+func (d *director) forth(ctx context.Context) error {
+	if err := d.reach(ctx, "permissive.yaml", func(s span) string { return s.encrypted("PERMISSIVE", everybody...) }); err != nil {
+		return err
+	}
+	return d.apply("strict.yaml", "peers.yaml")(ctx)
 }
 
 // replaceTill lets the old till finish its calls, and starts another one that has an identity.

@@ -158,6 +158,21 @@ func (s span) encrypted(mode string, names ...string) string {
 	return ""
 }
 
+// bare is what is missing until all servers take plaintext alone, and callers speak nothing else.
+func (s span) bare(names ...string) string {
+	if what := s.now.are("DISABLE"); what != "" {
+		return what
+	}
+	for _, name := range names {
+		own, _, plain := s.now.seen(name)
+		o, _, p := s.last.seen(name)
+		if own > o || plain == p {
+			return name + " does not speak plaintext alone"
+		}
+	}
+	return ""
+}
+
 // plaintext is what is missing until no call runs over it.
 func (s span) plaintext() string {
 	for name, server := range s.now.servers {
