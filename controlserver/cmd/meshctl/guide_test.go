@@ -30,6 +30,18 @@ func TestExamplesOfTheGuides(t *testing.T) {
 	}
 }
 
+// So is what the README says of a service of the shop.
+func TestExamplesOfTheReadme(t *testing.T) {
+	example := filepath.Join(t.TempDir(), "readme.yaml")
+	if err := os.WriteFile(example, []byte(strings.Join(blocks(t, "../README", "yaml", 2), "---\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := ctl(t, "check", "../../../examples/shop/mesh/services.yaml", example)
+	if code != 0 || stderr != "" || !strings.HasSuffix(stdout, ", 0 warnings\n") {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
 // The program of the guide compiles.
 func TestProgramOfTheGuide(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "main.go")
