@@ -25,8 +25,9 @@ import (
 // elsewhere before their connections are closed.
 //
 // Whether connections are mutual TLS the configuration says: STRICT alone, which is the default for a process with an identity; PERMISSIVE,
-// both, told apart by the first byte; or DISABLE, plaintext alone, which is the default without an identity. A change holds for
-// new connections at once, and within a second for those that are there, which end when they are idle. Those over TLS are *tls.Conn,
+// both, told apart by the first byte; or DISABLE, plaintext alone, which is the default without an identity, and where TLS is the server's own to
+// speak. A change holds for new connections at once, and within a second for those that are there, which end when they are idle. A change to
+// DISABLE ends none, and mutual TLS is told from plaintext for 30 seconds yet, as callers hear of it later. Those over TLS are *tls.Conn,
 // and their handshake is done. It is given 10 seconds, and 2,048 connections of a process may wait for it. A process with an identity lets
 // nobody in before it knows what is demanded, and nobody where STRICT is demanded of a process without one.
 //

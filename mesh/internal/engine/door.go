@@ -84,7 +84,7 @@ type Unwelcome uint8
 const (
 	Welcome    Unwelcome = iota
 	Plaintext            // where TLS is demanded
-	Encrypted            // where plaintext is
+	Encrypted            // TLS, after it was taken for plaintext
 	Unproved             // the handshake failed
 	Silent               // nothing came, or too slowly
 	Crowded              // too many others are before it
