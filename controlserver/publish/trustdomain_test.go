@@ -49,8 +49,8 @@ func TestAMeshConfigOfAnotherTrustDomainLetsNobodyIn(t *testing.T) {
 		{"DENY", fmt.Sprintf(when, "source.principal", "notValues", "mesh"+x), "td", map[string]bool{"agrees": false, "silent": false, "other": false}},
 	} {
 		for name, mesh := range meshes {
-			yaml := strings.NewReplacer("weft.dev/v1", catalog.Version).Replace(server[:strings.Index(server, "---\napiVersion: weft.dev/v1")]) +
-				"---\napiVersion: " + catalog.Version + "\nkind: MeshConfig\nmetadata: {name: mesh, namespace: istio-system}\nspec: " + mesh + "\n---\n" + rule(tc.action, tc.rules)
+			services, _, _ := strings.Cut(server, "---\napiVersion: weft.dev/v1")
+			yaml := services + "---\napiVersion: " + catalog.Version + "\nkind: MeshConfig\nmetadata: {name: mesh, namespace: istio-system}\nspec: " + mesh + "\n---\n" + rule(tc.action, tc.rules)
 			v := publisherWith(t, yaml, Config{TrustDomain: "td"}).View(Client{Namespace: "demo"})
 			in, _ := v.inbound("10.3.0.1:8080")
 			r := base()

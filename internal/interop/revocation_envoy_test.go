@@ -1,11 +1,12 @@
 package interop
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -44,16 +45,16 @@ func bearerOf(t *testing.T, s identity.Source) bearer {
 		cert.Certificate = append(cert.Certificate, c.Raw)
 	}
 	return bearer{svid.ID.String(), identity.Serial(svid.Certificates[0].SerialNumber), &tls.Config{
-		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, //nolint:gosec // it is the Envoy that verifies
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, // it is the Envoy that verifies
 	}}
 }
 
 // door calls an address over TLS, by a new connection each time.
-func (b bearer) door(t *testing.T, port int) door {
+func (b bearer) door(t *testing.T, host string, port int) door {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: b.config, DisableKeepAlives: true}
 	t.Cleanup(transport.CloseIdleConnections)
-	return httpDoor(&http.Client{Transport: transport}, fmt.Sprintf("https://127.0.0.1:%d", port))
+	return httpDoor(&http.Client{Transport: transport}, "https://"+net.JoinHostPort(host, strconv.Itoa(port)))
 }
 
 // Who is revoked, by identity or by serial number, does not come through an Envoy before a server, be it of HTTP or of TCP; others do.
@@ -63,18 +64,17 @@ func TestEnvoyRefusesRevokedCallers(t *testing.T) {
 	behind := httpBackend(t, "legacy")
 	inbound := fmt.Sprintf(`[{"listen": "127.0.0.1:0", "forward": %[1]q, "port": 8080}, {"listen": "127.0.0.2:0", "forward": %[1]q, "port": 8081, "protocol": "TCP"}]`, behind.addr)
 	e := secureEnvoyOf(t, c, "legacy", inbound)
-	if !eventually(func() bool { return e.listening(t) && e.ports["inbound|127.0.0.2:0"] != 0 && e.ports[inboundListener] != 0 }) {
+	if !eventually(func() bool {
+		return e.listening(t) && e.ports["inbound|127.0.0.2:0"] != 0 && e.ports[inboundListener] != 0
+	}) {
 		t.Fatalf("Envoy does not listen: %v", e.ports)
 	}
 	good, stolen, till := bearerOf(t, c.identity(t, "shop", "orders")), bearerOf(t, c.identity(t, "shop", "orders")), bearerOf(t, c.identity(t, "shop", "till"))
 	check := func(what string, want map[string][2]string) {
 		t.Helper()
 		for name, b := range map[string]bearer{"good": good, "stolen": stolen, "till": till} {
-			for i, port := range []int{e.ports[inboundListener], e.ports["inbound|127.0.0.2:0"]} {
-				d := b.door(t, port)
-				if i == 1 {
-					d = dialling(b, "127.0.0.2", port)
-				}
+			for i, host := range []string{"127.0.0.1", "127.0.0.2"} {
+				d := b.door(t, host, e.ports["inbound|"+host+":0"])
 				d.settlesAt(t, request{path: "/"}, want[name][i])
 				calls := behind.calls.Load()
 				for range 3 {
@@ -95,7 +95,7 @@ func TestEnvoyRefusesRevokedCallers(t *testing.T) {
 	c.put(t, "revoked.yaml", revoking([]string{till.id}, []string{stolen.serial}))
 	check("and a serial number", map[string][2]string{"good": all, "stolen": none, "till": {"403", "none"}})
 	fresh := bearerOf(t, c.identity(t, "shop", "orders"))
-	fresh.door(t, e.ports[inboundListener]).settlesAt(t, request{path: "/"}, "200")
+	fresh.door(t, "127.0.0.1", e.ports[inboundListener]).settlesAt(t, request{path: "/"}, "200")
 	c.put(t, "revoked.yaml", revoking(nil, []string{stolen.serial}))
 	check("a serial number", map[string][2]string{"good": all, "stolen": none, "till": all})
 	c.put(t, "revoked.yaml", revoking([]string{"spiffe://shop.test/ns/shop/sa/nobody"}, nil))
@@ -103,15 +103,6 @@ func TestEnvoyRefusesRevokedCallers(t *testing.T) {
 	e.accepted(t)
 	if lost := c.server.Status().Lost; len(lost) > 0 {
 		t.Errorf("an Envoy can't do all: %v", lost)
-	}
-}
-
-// dialling is a bearer's door to a host that is not 127.0.0.1.
-func dialling(b bearer, host string, port int) door {
-	return func(ctx context.Context, r request) (string, error) {
-		transport := &http.Transport{TLSClientConfig: b.config, DisableKeepAlives: true}
-		defer transport.CloseIdleConnections()
-		return httpDoor(&http.Client{Transport: transport}, fmt.Sprintf("https://%s:%d", host, port))(ctx, r)
 	}
 }
 
