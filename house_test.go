@@ -66,7 +66,7 @@ var ours = []struct {
 	{3, "controlserver/trafficpolicy", "resilience"},
 	{3, "controlserver/catalog", "controlserver/trafficpolicy balancer identity identity/jwt"},
 	{3, "controlserver/source/yamldir", "controlserver/catalog balancer"},
-	{3, "controlserver/source/registry", "controlserver/catalog balancer"},
+	{3, "controlserver/source/registry", "controlserver/catalog balancer identity"},
 	{3, "controlserver/publish", "controlserver/catalog controlserver/trafficpolicy resolver/xds/wire resolver balancer resilience identity internal/match"},
 	{3, "controlserver/ads", "resolver/xds/wire"},
 	{3, "controlserver/ratelimit", "resilience"},
