@@ -99,7 +99,7 @@ func TestCallersHearOfModesAfterServers(t *testing.T) {
 		{identity.Permissive, identity.Strict, false, true},
 		{identity.Strict, identity.Permissive, false, true},
 		{identity.Permissive, identity.Disable, false, false},
-		{identity.Disable, identity.Strict, true, true},
+		{identity.Disable, identity.Strict, false, true}, // never plaintext where only mTLS is to be taken
 		{identity.Strict, identity.Disable, true, false},
 	} {
 		from := caller.updates()

@@ -8,7 +8,7 @@ import (
 	"github.com/weftmesh/weft/identity"
 )
 
-// A server is called as policies say, unless it is known to take something else alone still.
+// A server is called as policies say, unless it is known to take something else alone still; by mTLS wherever only that is to be taken.
 func TestServersAreCalledAsTheyTakeIt(t *testing.T) {
 	for _, tt := range []struct {
 		policy string
@@ -24,7 +24,7 @@ func TestServersAreCalledAsTheyTakeIt(t *testing.T) {
 		{"PERMISSIVE", identity.Permissive, true},
 		{"PERMISSIVE", identity.Strict, true},
 		{"STRICT", identity.Unset, true},
-		{"STRICT", identity.Disable, false},
+		{"STRICT", identity.Disable, true},
 		{"STRICT", identity.Permissive, true},
 		{"STRICT", identity.Strict, true},
 	} {
@@ -35,11 +35,11 @@ func TestServersAreCalledAsTheyTakeIt(t *testing.T) {
 			}}})
 			s, _ := c.Service("shop", "pay")
 			e := s.Endpoints(80)[0]
-			if got := c.AutoTLS(s, e); e.Mode != tt.mode || got != tt.want {
+			if got := c.AutoTLS(s, e, identity.Unset); e.Mode != tt.mode || got != tt.want {
 				t.Errorf("called by mTLS: %v, known to be %v", got, e.Mode)
 			}
 			e.ServiceAccount = "" // it can't, whatever it takes
-			if c.AutoTLS(s, e) {
+			if c.AutoTLS(s, e, identity.Unset) {
 				t.Error("called by mTLS without an identity")
 			}
 		})

@@ -80,17 +80,19 @@ func (c *Catalog) MutualTLS(w Workload, port uint32) (identity.Mode, Origin) {
 }
 
 // AutoTLS reports whether a server of a service is to be called by the mesh's mTLS where no DestinationRule says how: it can, and
-// no PeerAuthentication has it take plaintext alone (Istio auto mTLS). While a server is known to take one of them alone it is called by that,
-// whatever it has been told to take.
-func (c *Catalog) AutoTLS(s *Service, e Endpoint) bool {
+// no PeerAuthentication has it take plaintext alone (Istio auto mTLS). unsaid is the mode where none says anything. While a server is known
+// to take one of both alone it is called by that; but never by plaintext where only mTLS is to be taken, whatever it takes.
+func (c *Catalog) AutoTLS(s *Service, e Endpoint, unsaid identity.Mode) bool {
 	if s.External || !e.MutualTLS() {
 		return false
 	}
-	mode := e.Mode
-	if mode != identity.Disable && mode != identity.Strict {
-		mode, _ = c.MutualTLS(Workload{Namespace: s.Namespace, Labels: e.Labels}, e.Port)
+	mode, _ := c.MutualTLS(Workload{Namespace: s.Namespace, Labels: e.Labels}, e.Port)
+	switch mode = cmp.Or(mode, unsaid); {
+	case mode == identity.Strict, e.Mode == identity.Strict:
+		return true
+	default:
+		return mode != identity.Disable && e.Mode != identity.Disable
 	}
-	return mode != identity.Disable
 }
 
 // AuthorizationPolicies returns those that hold for a workload: those of the root namespace, then those of its

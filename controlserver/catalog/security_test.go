@@ -221,7 +221,7 @@ func TestServersThatCanSpeakMutualTLS(t *testing.T) {
 		s, _ := c.Service("demo", name)
 		var got []string
 		for _, e := range s.Endpoints(80) {
-			if c.AutoTLS(s, e) {
+			if c.AutoTLS(s, e, identity.Unset) {
 				got = append(got, e.Address)
 			}
 		}

@@ -78,7 +78,7 @@ func (v *View) settle(c *resolver.Cluster, s *catalog.Service, port catalog.Port
 	for _, e := range s.Endpoints(port.Number) {
 		switch mode, _ := v.catalog.MutualTLS(catalog.Workload{Namespace: s.Namespace, Labels: e.Labels}, e.Port); {
 		case !e.Matches(want):
-		case !v.catalog.AutoTLS(s, e):
+		case !v.catalog.AutoTLS(s, e, v.config.DefaultMode):
 			others = true
 		case cmp.Or(e.Mode, mode, v.config.DefaultMode) == identity.Strict:
 			return

@@ -111,7 +111,7 @@ func (v *View) endpoints(s *catalog.Service, port catalog.Port, subset string) [
 				Health:   e.Health,
 				Labels:   e.Labels,
 
-				MutualTLS: v.config.TrustDomain != "" && v.catalog.AutoTLS(s, e),
+				MutualTLS: v.config.TrustDomain != "" && v.catalog.AutoTLS(s, e, v.config.DefaultMode),
 			})
 		}
 	}
