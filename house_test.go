@@ -111,7 +111,6 @@ var theirs = []struct{ path, importers string }{
 	{"github.com/envoyproxy/go-control-plane/envoy/type/v3", "mesh/internal/extauthz resolver/xds/wire controlserver/publish"},
 	{"github.com/cncf/xds/go", "resolver/xds/wire controlserver/publish"},
 	{"go.opentelemetry.io/otel", "mesh mesh/internal/telemetry examples/*"},
-	{"golang.org/x/net/http/httpguts", "mesh/internal/httpadapter"},
 	{"golang.org/x/net/http2", "internal/attacks"},
 	{"istio.io/api", "controlserver/catalog controlserver/source/yamldir controlserver/publish"},
 	{"go.yaml.in/yaml/v3", "controlserver/catalog controlserver/source/yamldir"},
