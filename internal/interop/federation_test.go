@@ -89,7 +89,12 @@ func TestTrustDomainsCallEachOther(t *testing.T) {
 	if _, err := ca.RotateRoot(w.dir, ca.Keys{}, ca.AnnounceRoot, false); err != nil {
 		t.Fatal(err)
 	}
-	there := startSecureOf(t, w.config(t, e), map[string]string{"other.yaml": webService})
+	there := startSecureOf(t, w.config(t, e), map[string]string{"other.yaml": webService + `---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: payments, namespace: shop}
+spec: {action: ALLOW, rules: [{from: [{source: {principals: [west.test/*]}}]}]}
+`})
 	here := startSecureOf(t, e.config(t, w), map[string]string{"mesh.yaml": webService + `---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
