@@ -47,6 +47,10 @@ type Attack struct {
 	Raw     string      // all of an HTTP/1 request, instead of that
 	Pseudo  [][2]string // of HTTP/2, after the usual ones; a value "-" takes one away
 	Trailer [][2]string // of HTTP/2, behind a body
+
+	// Behind says that what is wrong stands behind the header: of a proxy, which hands that on, nobody can tell whether the server's answer or
+	// its own comes first.
+	Behind bool
 }
 
 // Name is what the table calls the attack.

@@ -9,7 +9,9 @@ func framings() []Attack {
 		return Attack{ID: "T8", What: what, On: h1, Want: Differs, Sees: "/ok", Raw: "POST /ok HTTP/1.1\r\nHost: shop\r\n" + head + "\r\n" + body}
 	}
 	chunked := func(what, body string) Attack {
-		return post(what, "Transfer-Encoding: chunked\r\nConnection: close\r\n", body)
+		a := post(what, "Transfer-Encoding: chunked\r\nConnection: close\r\n", body)
+		a.Behind = true
+		return a
 	}
 	return []Attack{
 		post("a space before the colon of an encoding", "Transfer-Encoding : chunked\r\nContent-Length: 4\r\n", "abcd"+second),

@@ -148,7 +148,7 @@ func TestAttacksOnEnvoy(t *testing.T) {
 	_, rpcPort, _ := net.SplitHostPort(v.rpc(t))
 	e := startStatic(t, binary, fmt.Sprintf(read(t, "attacks-envoy.json"), webPort, rpcPort))
 	addr := e.proxy[len("http://"):]
-	v.try(t, "Envoy", map[attacks.Wire]string{attacks.HTTP1: addr, attacks.HTTP2: addr, attacks.GRPC: addr}, func(*attacks.Attack) bool { return false })
+	v.try(t, "Envoy", map[attacks.Wire]string{attacks.HTTP1: addr, attacks.HTTP2: addr, attacks.GRPC: addr}, func(a *attacks.Attack) bool { return a.Behind })
 }
 
 // startStatic starts an Envoy that no control server configures.
