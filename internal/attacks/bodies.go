@@ -4,10 +4,6 @@ import "strings"
 
 // framings are further bodies whose end is not the same to all, and what stands behind them.
 func framings() []Attack {
-	const second = "GET /smuggled HTTP/1.1\r\nHost: shop\r\n\r\n"
-	post := func(what, head, body string) Attack {
-		return Attack{ID: "T8", What: what, On: h1, Want: Differs, Sees: "/ok", Raw: "POST /ok HTTP/1.1\r\nHost: shop\r\n" + head + "\r\n" + body}
-	}
 	chunked := func(what, body string) Attack {
 		a := post(what, "Transfer-Encoding: chunked\r\nConnection: close\r\n", body)
 		a.Behind = true

@@ -204,10 +204,6 @@ func repeated(name, value string, n int) (out [][2]string) {
 
 // encodings are bodies whose end is not the same to all (request smuggling): the second request is never to be seen.
 func encodings() []Attack {
-	const second = "GET /smuggled HTTP/1.1\r\nHost: shop\r\n\r\n"
-	post := func(what, head, body string) Attack {
-		return Attack{ID: "T8", What: what, On: h1, Want: Differs, Sees: "/ok", Raw: "POST /ok HTTP/1.1\r\nHost: shop\r\n" + head + "\r\n" + body}
-	}
 	return []Attack{
 		post("length and chunks", "Content-Length: 4\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n", "0\r\n\r\n"+second),
 		post("an encoding that is none", "Transfer-Encoding: xchunked\r\n", "0\r\n\r\n"+second),
@@ -216,6 +212,14 @@ func encodings() []Attack {
 		post("a length with a sign", "Content-Length: +4\r\n", "abcd"+second),
 		post("a length in a list", "Content-Length: 4, 4\r\n", "abcd"+second),
 	}
+}
+
+// second is a request that stands behind another, as part of its body or not.
+const second = "GET /smuggled HTTP/1.1\r\nHost: shop\r\n\r\n"
+
+// post is a request whose body does not end where all think that it does.
+func post(what, head, body string) Attack {
+	return Attack{ID: "T8", What: what, On: h1, Want: Differs, Sees: "/ok", Raw: "POST /ok HTTP/1.1\r\nHost: shop\r\n" + head + "\r\n" + body}
 }
 
 // bodies are what a connection has besides requests.
