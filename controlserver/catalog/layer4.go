@@ -64,11 +64,7 @@ func (v *validator) l4(p *path, route []*networking.RouteDestination) {
 	var total uint64
 	for i, d := range route {
 		v.destination(p.at(i).field("destination"), d.GetDestination())
-		if d.GetWeight() < 0 {
-			v.fail(p.at(i).field("weight"), "must not be negative")
-			continue
-		}
-		total += uint64(d.GetWeight())
+		total += v.weight(p.at(i).field("weight"), d.GetWeight())
 	}
 	v.total(p, len(route), total)
 }

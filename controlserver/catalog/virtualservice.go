@@ -167,13 +167,18 @@ func (v *validator) weights(p *path, route []*networking.HTTPRouteDestination) {
 	for i, d := range route {
 		v.destination(p.at(i).field("destination"), d.GetDestination())
 		v.headerOperations(p.at(i).field("headers"), d.GetHeaders())
-		if d.GetWeight() < 0 {
-			v.fail(p.at(i).field("weight"), "must not be negative")
-			continue
-		}
-		total += uint64(d.GetWeight())
+		total += v.weight(p.at(i).field("weight"), d.GetWeight())
 	}
 	v.total(p, len(route), total)
+}
+
+// weight is what a share adds to the total.
+func (v *validator) weight(p *path, of int32) uint64 {
+	if of < 0 {
+		v.fail(p, "must not be negative")
+		return 0
+	}
+	return uint64(of)
 }
 
 func (v *validator) total(p *path, n int, total uint64) {
